@@ -1,0 +1,1 @@
+"""The adapter for plain PyTorch loops: one host among others."""
