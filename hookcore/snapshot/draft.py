@@ -1,0 +1,189 @@
+"""Writing that is either whole or not there: a hidden folder beside the target, then one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from .manifests import MANIFEST, PARTS, FileSum
+
+_OURS = re.compile(r"\..+\.hookcore-([0-9a-f]{8})-\d+-[0-9a-f]{8}")
+
+
+class Sink:
+    """A file that knows the sum of what was meant to go into it.
+
+    Args:
+        file: Takes the bytes.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash, self._size = file, hashlib.sha256(), 0
+        self.error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        """Writes all of ``data``; keeps an error, which torch.save would replace by its own."""
+        try:
+            self._file.write(data)
+            self._hash.update(data)
+        except BaseException as error:
+            self.error = error
+            raise
+        self._size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Does nothing: the draft flushes at the end."""
+
+    def sum(self) -> FileSum:
+        """Size and digest so far."""
+        return FileSum(self._size, self._hash.hexdigest())
+
+
+class Draft:
+    """A folder in the making; what is not published is removed, whatever happens.
+
+    Args:
+        target: Where it goes.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.folder = target.parent / hidden_name(target.name)
+        self._lock: int | None = None
+
+    def __enter__(self) -> Draft:
+        self.folder.mkdir(parents=True)
+        try:
+            self._lock = lock(self.folder)
+        except BaseException:
+            erase(self.folder)
+            raise
+        return self
+
+    def write(self, name: str, fill: Callable[[Sink], object]) -> FileSum:
+        """Writes one file through to the disk.
+
+        Args:
+            name: One of a checkpoint's files.
+            fill: Writes into the sink it is given.
+        """
+        with open(self.folder / name, "xb") as file:
+            sink = Sink(file)
+            try:
+                fill(sink)
+            except BaseException:
+                if sink.error is not None:
+                    raise sink.error from None
+                raise
+            file.flush()
+            os.fsync(file.fileno())
+        return sink.sum()
+
+    def publish(self) -> None:
+        """Gives the folder its name, in one step."""
+        sync_folder(self.folder)
+        if os.path.lexists(self.target):
+            raise FileExistsError(f"{self.target} exists")  # rename replaces an empty folder
+        os.rename(self.folder, self.target)
+        sync_folder(self.target.parent)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            erase(self.folder)
+        except OSError:
+            if error is None:  # else the first error says more than the one from tidying up
+                raise
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+
+
+def hidden_name(name: str) -> str:
+    """A name for a folder that belongs to this process, on this machine."""
+    return f".{name}.hookcore-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def lock(folder: Path) -> int | None:
+    """Holds a folder until the returned file is closed or the process ends; ``None`` if that cannot be had."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by another process, or a file system without locks
+        os.close(handle)
+        return None
+    return handle
+
+
+def is_abandoned(folder: Path, age: float) -> bool:
+    """Whether a folder is a draft of a process that has ended: named so, of this machine, unlocked, quiet."""
+    match = _OURS.fullmatch(folder.name)
+    if not match or match[1] != _machine() or folder.is_symlink() or not folder.is_dir():
+        return False
+    if time.time() - folder.stat().st_mtime < age or set(os.listdir(folder)) - {MANIFEST, *PARTS}:
+        return False
+    handle = lock(folder)
+    if handle is None:
+        return False
+    os.close(handle)
+    return True
+
+
+def erase(folder: Path) -> None:
+    """Removes a checkpoint's files from a folder and the folder itself; anything else in it stays."""
+    for name in (*reversed(PARTS), MANIFEST):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(folder / name)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder last through a power cut, where the system can."""
+    with _opened(folder) as handle:
+        if handle is None:
+            return
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (
+                errno.EINVAL,
+                errno.ENOTSUP,
+            ):  # some network shares know no such thing
+                raise
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    if sys.platform == "win32":  # folders cannot be opened there
+        yield None
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
