@@ -1,4 +1,4 @@
-"""Checkpoints as files: what a run needs to go on, on the disk and back, each bit and type the same.
+"""Checkpoints as files: what a run needs to go on, to the disk and back, bit for bit.
 
 A snapshot is filled by whoever knows the run, and written into a folder of its own::
 
@@ -13,21 +13,23 @@ A snapshot is filled by whoever knows the run, and written into a folder of its 
     staged = stage(snapshot)                    # from here on the training may go on
     write(staged, "checkpoints/train/epoch-3")  # whole and verified, or an error and nothing there
 
-A folder holds ``manifest.json`` (what it is, and the SHA-256 of the rest), ``state.json`` (all values)
-and ``tensors.pt`` (all bytes). Reading verifies every byte, and runs nothing that it reads::
+A folder holds ``manifest.json`` (what it is, and the SHA-256 of the rest), ``state.json`` (all
+values) and ``tensors.pt`` (all bytes). Reading verifies every byte, and runs nothing that it
+reads::
 
     folder = latest("checkpoints/train")        # the newest good one; warns of each bad one
     snapshot = read(folder)
     ...                                         # the script runs and defines its classes
     snapshot = snapshot.resolve()               # now its dataclasses and enums are there
 
-What a snapshot can hold is a closed set of types (``leaves``, ``containers``, ``tensors``); ask before
-the first step rather than at the first save::
+What a snapshot can hold is a closed set of types (``leaves``, ``containers``, ``tensors``); ask
+before the first step rather than at the first save::
 
     encodable(history, "history")               # None, or "history[3].model: <class 'Model'>"
 
-Lists, dictionaries and tensors that are shared come back shared. Left out: autograd graphs, memory that an
-array shares with a tensor, and the order in which a set was grown (the order it is walked in is kept).
+Lists, dictionaries and tensors that are shared come back shared. Left out: autograd graphs, memory
+that an array shares with a tensor, and the order in which a set was grown (the order it is walked
+in is kept).
 
     check_directory(path, needed)   why saving there will fail, before the first step
     list_checkpoints(path)          newest first, the bad ones with the reason

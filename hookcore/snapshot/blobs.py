@@ -1,7 +1,8 @@
 """Memory behind tensors and arrays, as flat bytes: what ``tensors.pt`` holds.
 
-A blob is the part of one storage that the saved tensors look at, so that a slice of a large data set
-does not take the data set along. Tensors on one storage lie on one blob, and share memory again when read.
+A blob is the part of one storage that the saved tensors look at, so that a slice of a large data
+set does not take the data set along. Tensors on one storage lie on one blob, and share memory again
+when read.
 """
 
 from __future__ import annotations

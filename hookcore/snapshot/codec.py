@@ -87,7 +87,7 @@ def decode(encoded: Encoded, *, strict: bool = True) -> Any:
 
     Args:
         encoded: What ``encode`` gave.
-        strict: Refuse classes that are not imported. Otherwise ``Unresolved`` stands for their values.
+        strict: Refuse classes that are not imported; else ``Unresolved`` stands for their values.
 
     Raises:
         SnapshotError: The document is not of this format, or names a class that is not there.

@@ -1,7 +1,7 @@
 """Values with parts: how each is taken apart, and put together again.
 
-Whatever can be changed is registered with the decoder before its parts are read (``keep``), so that a
-list may hold itself.
+Whatever can be changed is registered with the decoder before its parts are read (``keep``), so that
+a list may hold itself.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from .manifests import MANIFEST, PARTS, FileSum
@@ -52,7 +51,7 @@ class Sink:
 
 
 class Draft:
-    """A folder in the making; what is not published is removed, whatever happens.
+    """A folder in the making.
 
     Args:
         target: Where it goes.
@@ -61,16 +60,6 @@ class Draft:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.folder = target.parent / hidden_name(target.name)
-        self._lock: int | None = None
-
-    def __enter__(self) -> Draft:
-        self.folder.mkdir(parents=True)
-        try:
-            self._lock = lock(self.folder)
-        except BaseException:
-            erase(self.folder)
-            raise
-        return self
 
     def write(self, name: str, fill: Callable[[Sink], object]) -> FileSum:
         """Writes one file through to the disk.
@@ -79,7 +68,7 @@ class Draft:
             name: One of a checkpoint's files.
             fill: Writes into the sink it is given.
         """
-        with open(self.folder / name, "xb") as file:
+        with (self.folder / name).open("xb") as file:
             sink = Sink(file)
             try:
                 fill(sink)
@@ -96,23 +85,25 @@ class Draft:
         sync_folder(self.folder)
         if os.path.lexists(self.target):
             raise FileExistsError(f"{self.target} exists")  # rename replaces an empty folder
-        os.rename(self.folder, self.target)
+        self.folder.rename(self.target)
         sync_folder(self.target.parent)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            erase(self.folder)
-        except OSError:
-            if error is None:  # else the first error says more than the one from tidying up
-                raise
-        finally:
-            if self._lock is not None:
-                os.close(self._lock)
+
+@contextlib.contextmanager
+def drafted(target: Path) -> Iterator[Draft]:
+    """A draft for a target; whatever goes wrong before it is published, nothing of it stays."""
+    draft, handle = Draft(target), None
+    try:
+        draft.folder.mkdir(parents=True)
+        handle = lock(draft.folder)
+        yield draft
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error says more than one from tidying up
+            erase(draft.folder)
+        raise
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def hidden_name(name: str) -> str:
@@ -125,7 +116,7 @@ def _machine() -> str:
 
 
 def lock(folder: Path) -> int | None:
-    """Holds a folder until the returned file is closed or the process ends; ``None`` if that cannot be had."""
+    """Holds a folder until the handle is closed or the process ends; ``None`` if it cannot be."""
     if sys.platform == "win32":
         return None
     import fcntl
@@ -140,11 +131,13 @@ def lock(folder: Path) -> int | None:
 
 
 def is_abandoned(folder: Path, age: float) -> bool:
-    """Whether a folder is a draft of a process that has ended: named so, of this machine, unlocked, quiet."""
+    """Whether a folder is a draft, of this machine, whose process has ended."""
     match = _OURS.fullmatch(folder.name)
     if not match or match[1] != _machine() or folder.is_symlink() or not folder.is_dir():
         return False
-    if time.time() - folder.stat().st_mtime < age or set(os.listdir(folder)) - {MANIFEST, *PARTS}:
+    if time.time() - folder.stat().st_mtime < age:
+        return False
+    if {path.name for path in folder.iterdir()} - {MANIFEST, *PARTS}:
         return False
     handle = lock(folder)
     if handle is None:
@@ -154,12 +147,11 @@ def is_abandoned(folder: Path, age: float) -> bool:
 
 
 def erase(folder: Path) -> None:
-    """Removes a checkpoint's files from a folder and the folder itself; anything else in it stays."""
+    """Removes a checkpoint's files and their folder; a folder that holds anything else stays."""
     for name in (*reversed(PARTS), MANIFEST):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(folder / name)
+        (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):
-        os.rmdir(folder)
+        folder.rmdir()
 
 
 def sync_folder(folder: Path) -> None:

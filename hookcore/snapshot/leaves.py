@@ -1,4 +1,4 @@
-"""Values without parts: how each becomes plain JSON, and comes back with its exact type and bits."""
+"""Values without parts: how each becomes JSON, and comes back with its exact type and bits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Leaf(NamedTuple):
 
 
 def is_bare(value: object) -> bool:
-    """Whether JSON keeps this value as it is: ``None``, bool, str, the usual int, the finite float."""
+    """Whether JSON keeps this value as it is: ``None``, bool, text, usual int, finite float."""
     cls = type(value)
     if value is None or cls is bool:
         return True

@@ -1,7 +1,7 @@
 """``manifest.json``: what a checkpoint is and which files belong to it. Read without the tensors.
 
-The file begins with the SHA-256 of its own text (taken with zeros in the digest's place), so that not
-one of its bytes can change unnoticed. That is a guard against accidents, not against forgers.
+The file begins with the SHA-256 of its own text (taken with zeros in the digest's place), so that
+not one of its bytes can change unnoticed. That is a guard against accidents, not against forgers.
 """
 
 from __future__ import annotations

@@ -21,13 +21,28 @@ Kind = Literal["epoch", "mid-epoch", "emergency"]
 ObjectKind = Literal["module", "optimizer", "scheduler", "scaler", "stateful"]
 
 
+def _versions() -> dict[str, str]:
+    try:
+        own = importlib.metadata.version("hookcore")
+    except importlib.metadata.PackageNotFoundError:
+        own = "unknown"  # run from a source tree that was never installed
+    versions = {
+        "hookcore": own,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+    if numpy := sys.modules.get("numpy"):
+        versions["numpy"] = numpy.__version__
+    return versions
+
+
 @attrs.frozen(kw_only=True)
 class Header:
     """Where a checkpoint comes from.
 
     Args:
-        kind: ``"epoch"`` and ``"mid-epoch"`` say where the training stood; ``"emergency"`` holds only
-            weights that nobody should resume from.
+        kind: ``"epoch"`` and ``"mid-epoch"`` say where the training stood; ``"emergency"`` holds
+            only weights that nobody should resume from.
         reason: Why it was captured, as ``"each epoch"`` or ``"SIGTERM"``.
         run: The run's name.
         argv: The command line.
@@ -43,23 +58,8 @@ class Header:
     created: str = attrs.field(
         factory=lambda: datetime.datetime.now(datetime.timezone.utc).isoformat()
     )
-    versions: dict[str, str] = attrs.field(factory=lambda: _versions())
+    versions: dict[str, str] = attrs.field(factory=_versions)
     format: int = FORMAT
-
-
-def _versions() -> dict[str, str]:
-    try:
-        own = importlib.metadata.version("hookcore")
-    except importlib.metadata.PackageNotFoundError:
-        own = "unknown"  # run from a source tree that was never installed
-    versions = {
-        "hookcore": own,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-    }
-    if numpy := sys.modules.get("numpy"):
-        versions["numpy"] = numpy.__version__
-    return versions
 
 
 @attrs.define
@@ -109,8 +109,8 @@ class Snapshot:
     def resolve(self) -> Snapshot:
         """The same, with each ``Unresolved`` replaced: call it when the script's imports are done.
 
-        A checkpoint is read before the script runs, so the classes of its dataclasses and enums may not
-        exist yet. A snapshot that was not read from a file is returned as it is.
+        A checkpoint is read before the script runs, so the classes of its dataclasses and enums may
+        not exist yet. A snapshot that was not read from a file is returned as it is.
 
         Raises:
             SnapshotError: A class is still not there.
@@ -149,8 +149,8 @@ def rebuild(outer: Snapshot, inner: Encoded, *, strict: bool = True) -> Snapshot
 def stage(snapshot: Snapshot) -> Snapshot:
     """A copy that later training does not reach: all tensors copied to the CPU once, sharing kept.
 
-    ``state_dict()`` gives the live tensors, so a snapshot must be staged before the next step changes
-    them. Autograd graphs stay behind. ``home(tensor)`` tells on which device a tensor was.
+    ``state_dict()`` gives the live tensors, so a snapshot must be staged before the next step
+    changes them. Autograd graphs stay behind. ``home(tensor)`` tells on which device a tensor was.
 
     Raises:
         NotEncodable: A value in it cannot be put in a checkpoint.

@@ -1,4 +1,4 @@
-"""A directory of checkpoints: which are there, which is the newest good one, what may be removed."""
+"""A directory of checkpoints: which are there, which is the newest good one, what may go."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def list_checkpoints(directory: str | Path) -> list[Entry]:
     """The checkpoints in a directory, newest first, by their manifests alone.
 
     A bad one comes with the reason, and by its folder's own time where its manifest cannot be read.
-    Folders that are not hookcore's, hidden ones and links are passed over; a directory that does not
-    exist holds none.
+    Folders that are not hookcore's, hidden ones and links are passed over; a directory that does
+    not exist holds none.
     """
     try:
         found = [path for path in Path(directory).iterdir() if _looks_ours(path)]

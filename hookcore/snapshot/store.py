@@ -18,7 +18,7 @@ from hookcore.errors import SnapshotError
 
 from .blobs import check_blobs
 from .codec import Encoded
-from .draft import Draft
+from .draft import drafted
 from .leaves import Json
 from .manifests import (
     MANIFEST,
@@ -68,7 +68,7 @@ def write(snapshot: Snapshot, folder: str | Path) -> Path:
     inner = encode_inner(snapshot)
     state = json.dumps(inner.document, allow_nan=False, separators=(",", ":")).encode("ascii")
     try:
-        with Draft(target) as draft:
+        with drafted(target) as draft:
             sums = {
                 TENSORS: draft.write(
                     TENSORS, lambda sink: torch.save(inner.blobs, cast(IO[bytes], sink))
