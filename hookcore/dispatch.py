@@ -1,0 +1,212 @@
+"""An event to its listeners: frozen before the loop, isolated per plugin.
+
+pluggy is registry, validator and ordering authority. Its call costs microseconds even where nobody
+listens, so each hook is frozen into one plain function, written for just these listeners, or into
+None. Whoever fires an event asks ``if events.on_x is not None`` first.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hookcore.errors import PluginError, UsageError
+from hookcore.hookspecs import EVENTS, Event
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from hookcore.plugins import PluginRecord
+
+
+class Events:
+    """One attribute an event: None, or a function of the spec's arguments in their order."""
+
+    __slots__ = tuple(EVENTS)
+
+    def __init__(self) -> None:
+        for name in EVENTS:
+            setattr(self, name, None)
+
+
+@attrs.frozen
+class Failure:
+    """A plugin that raised, as text: the exception itself would pin the loop's tensors.
+
+    Attributes:
+        plugin: Its name.
+        label: Name, distribution and version, as messages give them.
+        event: The event whose hook raised.
+        text: The traceback.
+        line: The traceback's last line.
+    """
+
+    plugin: str
+    label: str
+    event: str
+    text: str
+    line: str
+
+
+class Dispatch:
+    """Fires events to the listeners of one run.
+
+    Args:
+        manager: pluggy's manager, with the plugins registered by name.
+        order: Records of the active plugins, in the order of starts.
+        strict: Whether a plugin's exception ends the run.
+        on_failure: Called with each failure that is isolated, and the plugin's role.
+        on_pending: Called when an error waits to be raised at a loop's head.
+
+    Attributes:
+        events: What to fire.
+        speaker: Name of the plugin whose hook is running, or None.
+        pending: An error to raise at the next head: what was typed wrongly, or strict mode.
+    """
+
+    def __init__(
+        self,
+        manager: pluggy.PluginManager,
+        order: Sequence[PluginRecord],
+        *,
+        strict: bool = False,
+        on_failure: Callable[[Failure, str], None],
+        on_pending: Callable[[], None],
+    ) -> None:
+        self.events = Events()
+        self.speaker: str | None = None
+        self.pending: BaseException | None = None
+        self._manager = manager
+        self._order = tuple(order)
+        self._strict = strict
+        self._on_failure = on_failure
+        self._on_pending = on_pending
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Freeze every event anew; called when the set of plugins has changed."""
+        for event in EVENTS.values():
+            setattr(self.events, event.name, self._function(event))
+
+    def listens(self, name: str) -> bool:
+        """Whether anybody listens to the event."""
+        return getattr(self.events, name) is not None
+
+    def switch_off(self, plugin: str) -> None:
+        """Take a plugin out; the events fired from now on do not reach it."""
+        if self._manager.has_plugin(plugin):
+            self._manager.unregister(name=plugin)
+            self.freeze()
+
+    def raise_pending(self) -> None:
+        """Raise the error that waits, if one does."""
+        if self.pending is not None:
+            error, self.pending = self.pending, None
+            raise error
+
+    def _function(self, event: Event) -> Callable[..., None] | None:
+        """One function for the event, written out for its listeners.
+
+        Generated like the methods of attrs: a loop over listeners would build an argument list
+        for each of them, and be paid in every batch.
+        """
+        listeners = self._listeners(event)
+        if not listeners:
+            return None
+        arguments = ", ".join(event.arguments)
+        lines = [f"def {event.name}({arguments}):", "    previous = dispatch.speaker"]
+        names: dict[str, Any] = {"dispatch": self}
+        for i, (record, function, wanted) in enumerate(listeners):
+            names[f"hook{i}"], names[f"record{i}"] = function, record
+            lines += [
+                f"    dispatch.speaker = {record.name!r}",
+                f"    try: hook{i}({', '.join(wanted)})",
+                f"    except Exception as error: dispatch._failed(record{i}, {event.name!r}, error)",
+            ]
+        lines.append("    dispatch.speaker = previous")
+        exec("\n".join(lines), names)  # noqa: S102 - our own text: names of the contract, no input
+        fire: Callable[..., None] = names[event.name]
+        return fire
+
+    def _listeners(self, event: Event) -> list[tuple[PluginRecord, Callable[..., None], Any]]:
+        places = {record.name: i for i, record in enumerate(self._order)}
+        direction = -1 if event.is_end else 1
+        found = []
+        for impl in getattr(self._manager.hook, event.name).get_hookimpls():
+            place = places.get(impl.plugin_name)
+            if place is None:
+                continue
+            rank = 0 if impl.tryfirst else 2 if impl.trylast else 1
+            record = self._order[place]
+            function = _at_its_rate(record, event.name, impl.function)
+            found.append(((rank, direction * place), (record, function, impl.argnames)))
+        return [listener for _, listener in sorted(found, key=lambda pair: pair[0])]
+
+    def _failed(self, record: PluginRecord, event: str, error: Exception) -> None:
+        if isinstance(error, UsageError):
+            self._wait(error)
+            return
+        text = "".join(traceback.format_exception(error))
+        line = traceback.format_exception_only(error)[-1].strip()
+        failure = Failure(record.name, record.label, event, text, line)
+        if self._strict:
+            refusal = PluginError(
+                f"plugin {record.label} raised in {event}",
+                line,
+                f"run without it:  hookcore run -p no:{record.name} ...     "
+                "go on without it:  leave out --strict",
+            )
+            refusal.__cause__ = error
+            self._wait(refusal)
+            return
+        if record.role != "persist":
+            self.switch_off(record.name)
+        self._on_failure(failure, record.role)
+
+    def _wait(self, error: BaseException) -> None:
+        if self.pending is None:
+            self.pending = error
+            self._on_pending()
+
+
+def _at_its_rate(
+    record: PluginRecord, event: str, function: Callable[..., None]
+) -> Callable[..., None]:
+    """The hook, called as often as its plugin declares and no more."""
+    count = record.every.get(event, 1)
+    seconds = record.at_most_every.get(event, 0.0)
+    if count > 1:
+        function = _every(count, function)
+    if seconds > 0:
+        function = _at_most_every(seconds, function)
+    return function
+
+
+def _every(count: int, function: Callable[..., None]) -> Callable[..., None]:
+    seen = 0
+
+    def call(*values: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == count:
+            seen = 0
+            function(*values)
+
+    return call
+
+
+def _at_most_every(seconds: float, function: Callable[..., None]) -> Callable[..., None]:
+    last = time.monotonic()
+
+    def call(*values: Any) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= seconds:
+            last = now
+            function(*values)
+
+    return call

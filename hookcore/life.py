@@ -1,0 +1,286 @@
+"""Starts and ends, always paired, innermost first: what adapters drive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hookcore.errors import UsageError
+from hookcore.metrics import Readings, is_scalar, keep
+from hookcore.training import Fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from hookcore.dispatch import Dispatch
+    from hookcore.hookspecs import How
+    from hookcore.signals import Signals
+    from hookcore.training import Host, Run
+
+
+class Life:
+    """The life of one run. Adapters say what happens; it fires events in the contract's order.
+
+    An end closes what is still open inside, innermost first, with the same ``how``.
+
+    Args:
+        run: The run.
+        dispatch: The frozen listeners.
+        host: The adapter.
+        tell: Writes one line of hookcore's own.
+
+    Attributes:
+        fit: The fit that is open, or None.
+        in_epoch: Whether an epoch is open.
+        in_batch: Whether a batch is open.
+        in_validation: Whether a validation is open.
+        attention: Whether the next head must look at something: a stop, a signal, an error that
+            waits, a checkpoint to take. Heads read this one flag.
+    """
+
+    def __init__(
+        self, run: Run, dispatch: Dispatch, host: Host, tell: Callable[[str, bool], None]
+    ) -> None:
+        self.run = run
+        self.dispatch = dispatch
+        self.events = dispatch.events
+        self.host = host
+        self.signals: Signals | None = None
+        self.fit: Fit | None = None
+        self.in_epoch = False
+        self.in_batch = False
+        self.in_validation = False
+        self.attention = False
+        self._in_validation_batch = False
+        self._validation_batch = -1
+        self._validation_values: dict[str, Any] = {}
+        self._capture: str | None = None
+        self._tell = tell
+        run._control = self
+
+    # -- what Run and Fit ask for ----------------------------------------------------------
+
+    @property
+    def speaker(self) -> str | None:
+        """The plugin whose hook is running."""
+        return self.dispatch.speaker
+
+    def wake(self) -> None:
+        """Have the next head look for what was asked for."""
+        self.attention = True
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Deliver explicit metrics.
+
+        Raises:
+            UsageError: A value is no single real number.
+        """
+        for name, value in values.items():
+            if not is_scalar(value):
+                raise UsageError(
+                    f"log({name}=...) takes one number, or a tensor with one element",
+                    f"it was given a {type(value).__name__}",
+                    "log its mean, or another single number",
+                )
+        self.arrived({name: keep(value) for name, value in values.items()}, "log")
+
+    def capture(self, reason: str) -> None:
+        """Take a checkpoint at the next head."""
+        self._capture = reason
+        self.attention = True
+
+    def saved(self, path: Path) -> None:
+        """A checkpoint is on disk."""
+        if self.events.on_checkpoint_saved is not None:
+            self.events.on_checkpoint_saved(self.run, self.run.fit, path)
+
+    def tell(self, text: str, *, always: bool) -> None:
+        """Write one of hookcore's own lines."""
+        self._tell(text, always)
+
+    # -- run -------------------------------------------------------------------------------
+
+    def start_run(self) -> None:
+        """The run begins."""
+        if self.events.on_run_start is not None:
+            self.events.on_run_start(self.run)
+        self.dispatch.raise_pending()
+
+    def end_run(self, how: How, error: BaseException | None = None) -> None:
+        """The run ends; whatever is open ends before it."""
+        self.end_fit(how)
+        if error is not None and how == "exception" and self.events.on_exception is not None:
+            self.events.on_exception(self.run, error)
+        if self.events.on_run_end is not None:
+            self.events.on_run_end(self.run, how)
+
+    # -- fit -------------------------------------------------------------------------------
+
+    def new_fit(self) -> Fit:
+        """A fit to be filled by the adapter, then started."""
+        return Fit(self.run.fits, self)
+
+    def start_fit(self, fit: Fit) -> None:
+        """A training loop has been recognised."""
+        self.fit = self.run.fit = fit
+        self.run.fits += 1
+        if self.events.on_train_start is not None:
+            self.events.on_train_start(self.run, fit)
+        if self.run.stopped is not None:
+            fit.stop(self.run.stopped.reason, now=self.run.stopped.now, by=self.run.stopped.by)
+
+    def end_fit(self, how: How) -> None:
+        """The training loop has been left."""
+        fit = self.fit
+        if fit is None:
+            return
+        self.end_batch(how)
+        self.end_epoch(how)
+        self.end_validation()
+        if self.events.on_train_end is not None:
+            self.events.on_train_end(self.run, fit, how)
+        self.fit = None
+
+    def start_epoch(self) -> None:
+        """An iteration of the outermost loop begins."""
+        assert self.fit is not None and not self.in_epoch
+        self.in_epoch = True
+        self.fit.epoch += 1
+        self.fit.batch = -1
+        if self.events.on_epoch_start is not None:
+            self.events.on_epoch_start(self.run, self.fit, self.fit.epoch)
+
+    def end_epoch(self, how: How) -> None:
+        """The epoch's body has been left."""
+        if not self.in_epoch:
+            return
+        assert self.fit is not None
+        self.end_batch(how)
+        self.end_validation()
+        self.in_epoch = False
+        if how == "finished":
+            self.fit.epochs_done += 1
+        if self.events.on_epoch_end is not None:
+            self.events.on_epoch_end(self.run, self.fit, self.fit.epoch, how)
+
+    def start_batch(self, data: Any = None) -> None:
+        """An iteration of the batch loop begins."""
+        fit = self.fit
+        assert fit is not None and not self.in_batch
+        self.in_batch = True
+        fit.batch += 1
+        if self.events.on_batch_start is not None:
+            self.events.on_batch_start(self.run, fit, fit.batch, data)
+
+    def end_batch(self, how: How) -> None:
+        """The batch's body has been left."""
+        if not self.in_batch:
+            return
+        fit = self.fit
+        assert fit is not None
+        self.in_batch = False
+        if how == "finished":
+            fit.batches += 1
+        if self.events.on_batch_end is not None:
+            self.events.on_batch_end(self.run, fit, fit.batch, how)
+
+    # -- validation ------------------------------------------------------------------------
+
+    def start_validation(self) -> None:
+        """A trained model begins to be evaluated."""
+        assert self.fit is not None and not self.in_validation
+        self.in_validation = self.fit.in_validation = True
+        self._validation_batch = -1
+        self._validation_values.clear()
+        if self.events.on_validation_start is not None:
+            self.events.on_validation_start(self.run, self.fit)
+
+    def start_validation_batch(self) -> None:
+        """A batch of the validation begins; the one before ends, should it still be open."""
+        self.end_validation_batch()
+        self._in_validation_batch = True
+        self._validation_batch += 1
+        if self.events.on_validation_batch_start is not None:
+            self.events.on_validation_batch_start(self.run, self.fit, self._validation_batch)
+
+    def end_validation_batch(self) -> None:
+        """The validation's batch is done."""
+        if not self._in_validation_batch:
+            return
+        self._in_validation_batch = False
+        if self.events.on_validation_batch_end is not None:
+            self.events.on_validation_batch_end(self.run, self.fit, self._validation_batch)
+
+    def end_validation(self, values: Mapping[str, Any] | None = None) -> None:
+        """The validation is over, with the metrics that arrived in it."""
+        if not self.in_validation:
+            return
+        assert self.fit is not None
+        self.end_validation_batch()
+        self.arrived(values or {}, "validation")
+        self.in_validation = self.fit.in_validation = False
+        self.fit.validations += 1
+        metrics = Readings(self._validation_values)
+        if self.events.on_validation_end is not None:
+            self.events.on_validation_end(self.run, self.fit, metrics)
+
+    # -- data out --------------------------------------------------------------------------
+
+    def arrived(self, values: Mapping[str, Any], source: str) -> None:
+        """Metrics have arrived, already kept."""
+        metrics = self.run.metrics.arrive(values)
+        if self.in_validation:
+            self._validation_values.update(values)
+        if values and self.events.on_log is not None:
+            self.events.on_log(self.run, self.fit, metrics, source)
+
+    # -- heads -----------------------------------------------------------------------------
+
+    def attend(self) -> None:
+        """Do what was asked for, at a head of the fit: the state of the training is whole.
+
+        Raises:
+            UsageError: What the user typed turned out to be wrong; after a checkpoint.
+            PluginError: A plugin raised, in strict mode.
+            KeyboardInterrupt: From the user's signal handling, after the checkpoint.
+        """
+        self.attention = False
+        signals = self.signals
+        if signals is not None and signals.waiting and self.events.on_signal is not None:
+            self.events.on_signal(self.run, signals.waiting)
+        if self.dispatch.pending is not None and self._capture is None:
+            self._capture = "error"
+        if self._capture is not None:
+            self._take_capture()
+        if self.dispatch.pending is not None:
+            self.dispatch.raise_pending()
+        if signals is not None and signals.waiting:
+            signals.hand_on()
+        if self._capture is not None or self.stopping:
+            self.attention = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop waits for the fit's outermost loop."""
+        return self.fit is not None and self.fit.stopped is not None
+
+    def stop_takes_effect(self) -> None:
+        """The fit's outermost loop is about to end because of a stop."""
+        fit = self.fit
+        assert fit is not None and fit.stopped is not None
+        if self.events.on_stop is not None:
+            self.events.on_stop(self.run, fit, fit.stopped.reason, fit.stopped.by)
+        if self._capture is not None:
+            self._take_capture()
+
+    def _take_capture(self) -> None:
+        if self.events.on_checkpoint_save is None:
+            self._capture = None
+            return
+        reason = self._capture
+        assert reason is not None
+        snapshot = self.host.capture(reason)
+        if snapshot is None:
+            return
+        self._capture = None
+        self.events.on_checkpoint_save(self.run, self.fit, snapshot)

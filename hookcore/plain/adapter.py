@@ -1,0 +1,493 @@
+"""The host of plain loops: what happens at sites and in torch becomes the life of a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from hookcore.plain import gate, table
+from hookcore.plain.declared import Declared
+from hookcore.plain.evaluation import Evaluation
+from hookcore.plain.recognition import Recognition
+from hookcore.plain.scalars import Scalars
+from hookcore.plain.sites import BatchLoop, ForLoop, Loop, WhileLoop
+from hookcore.plain.sizes import reader_for, size_of
+
+if TYPE_CHECKING:
+    from hookcore.hookspecs import How
+    from hookcore.life import Life
+    from hookcore.plain.state import Pending
+    from hookcore.plain.taps import Taps
+    from hookcore.training import Fit, Role, Run
+
+
+class Plain:
+    """One run's view of the loops that run in its thread.
+
+    Sites report here through the gate, torch through the taps. What they tell becomes calls of
+    the run's :class:`~hookcore.life.Life`.
+
+    Attributes:
+        run: The run.
+        life: Fires the events.
+        thread: The thread the run belongs to.
+        stack: Loops that are running, outermost first.
+        recognition: What the current fit's loops are.
+        evaluation: Which spans are validations.
+        scalars: Variables as metrics.
+        taps: Torch's hooks; None until torch is loaded.
+        pending: A checkpoint that waits for its loop, or None.
+        clock: Counts iterations begun; tells what was born before what.
+        unusual: Whether the batch loop's next head must take the long way.
+        sizes: Reads the number of samples off a batch, None where items do not tell.
+        seen: Names of a frame, as generated code has just shown them.
+        given: Values that generated code takes back into a frame.
+        calls: Whether calls of the instrumented function may be the epochs.
+        evaluated_at: Sites of loops that validated, in the order they were met.
+        idle: Sites that turned out not to matter.
+    """
+
+    name = "plain"
+
+    def __init__(self, *, calls: bool = False) -> None:
+        self.run: Run
+        self.life: Life
+        self.thread = get_ident()
+        self.stack: list[Loop] = []
+        self.recognition = Recognition(self)
+        self.evaluation = Evaluation(self)
+        self.scalars = Scalars()
+        self.taps: Taps | None = None
+        self.pending: Pending | None = None
+        self.clock = 0
+        self.unusual = False
+        self.sizes: Callable[[Any], int | None] | None = None
+        self.seen: dict[str, Any] = {}
+        self.given: dict[str, Any] = {}
+        self.calls = calls
+        self.evaluated_at: dict[int, None] = {}
+        self.idle: set[int] = set()
+        self._head: Loop | None = None
+        self._head_names: dict[str, Any] = {}
+        self._cut = False
+        self._wanted: set[int] = set()
+
+    # -- the run ---------------------------------------------------------------------------
+
+    def attach(self, run: Run, life: Life) -> None:
+        """Begin to listen; the run's first event has not fired yet."""
+        self.run, self.life = run, life
+        gate.open_for(self, table.while_sites)
+        self.notice_torch()
+
+    def detach(self) -> None:
+        """Listen no more: every hook and patch is taken back."""
+        gate.open_for(None, table.while_sites)
+        if self.taps is not None:
+            self.taps.disarm()
+        self.stack.clear()
+        self.recognition.forget()
+
+    def close_all(self, how: How) -> None:
+        """The run ends: close loops that were left without a word."""
+        while self.stack:
+            self._close(self.stack[-1], "broke" if how in ("finished", "stopped") else how)
+
+    def notice_torch(self) -> None:
+        """Arm the taps as soon as torch is there; importing it is the user's to do."""
+        torch = sys.modules.get("torch")
+        if self.taps is None and torch is not None and not _importing(torch):
+            from hookcore.plain.taps import Taps
+
+            gate.use_torch()
+            self.taps = Taps(self)
+            self.taps.arm()
+
+    def mine(self) -> bool:
+        """Whether the caller is in this run's thread, in the process that opened it."""
+        return gate.live() is self
+
+    # -- what the gate calls ---------------------------------------------------------------
+
+    def each(self, site_id: int, iterable: Iterable[Any]) -> Iterable[Any]:
+        """A ``for`` is about to begin over ``iterable``."""
+        if site_id in self.idle and type(iterable) is not Declared:
+            return iterable
+        return self._for_loop(table.SITES[site_id], iterable)
+
+    def declared(self, declared: Declared[Any], site: table.Site) -> Iterable[Any]:
+        """A loop that is not rewritten runs over ``hookcore.epochs(...)`` or ``batches(...)``."""
+        return self._for_loop(site, declared)
+
+    def again(self, site_id: int, frame: int) -> bool:
+        """A ``while`` is at its head; False ends it."""
+        loop = self._running_while(site_id, frame)
+        if loop is None:
+            self.notice_torch()
+            loop = WhileLoop(self, table.SITES[site_id], frame)
+            loop.role = self.recognition.role_on_entry(site_id)
+            self.enter(loop)
+            return True
+        if loop.inside:
+            loop.inside = False
+            return not self.iteration_ended(loop, "finished")
+        return True
+
+    def begin(self, site_id: int) -> None:
+        """A ``while``'s condition held."""
+        loop = self._topmost(site_id)
+        if loop is not None:
+            self._unwind_above(loop, "broke")
+            loop.index += 1
+            loop.inside = True
+            self.iteration_began(loop, None)
+
+    def left(self, site_id: int) -> None:
+        """Control came past the loop; if it is still inside, a ``break`` ended it."""
+        loop = self._topmost(site_id)
+        if loop is not None:
+            self._close(loop, "broke" if loop.inside else "finished")
+
+    def failed(self, site_id: int, error: BaseException | None) -> None:
+        """An exception leaves the loop."""
+        loop = self._topmost(site_id)
+        if loop is not None:
+            self._close(loop, "exit" if isinstance(error, SystemExit) else "exception")
+
+    def returned(self, function: int, site_id: int | None, frame: int) -> None:
+        """A function returns, from inside a loop where ``site_id`` is given."""
+        life = self.life
+        seen = self._take_seen()
+        if life.fit is not None:
+            validating = life.in_validation
+            self.evaluation.returned(frame, self.scalars.returned(function, seen, validating))
+            if life.in_batch and not validating:
+                gate.frames.discard(function)  # it is called in batches: no helper of the epochs
+        loop = None if site_id is None else self._topmost(site_id)
+        if loop is not None:
+            self.seen = seen  # the loop's own variables are among them
+            self._close(loop, "returned")
+
+    def see_globals(self, site_id: int) -> None:
+        """A loop at module level shows its module's names."""
+        self.seen = dict(vars(sys.modules[table.SITES[site_id].module]))
+
+    def write_back(self, site_id: int) -> None:
+        """A frame has shown its names and takes the checkpoint's values for them."""
+        gate.back.discard(site_id)
+        if self.pending is not None:
+            self.given = self.pending.put_back(self._take_seen())
+
+    # -- loops -----------------------------------------------------------------------------
+
+    def enter(self, loop: Loop) -> None:
+        """A loop is at its first head."""
+        self.stack.append(loop)
+        if self.pending is not None and self.pending.reached(loop):
+            gate.back.add(loop.site.id)
+        elif loop.role == "batch" and self.taps is not None:
+            self.taps.batches_begin()
+        elif loop.role is None and self.life.in_batch and self.taps is not None:
+            if self.taps.evaluating():
+                self.taps.watch()
+
+    def fetch(self, loop: ForLoop) -> Any:
+        """The loop's next item; after a resume, that of its last finished iteration."""
+        assert loop.iterator is not None
+        if loop.index < 0 and loop.site.id in gate.back and self.pending is not None:
+            for _ in range(self.pending.iteration):
+                next(loop.iterator)
+                loop.index += 1
+        return next(loop.iterator)
+
+    def iteration_began(self, loop: Loop, item: Any) -> None:
+        """An iteration's body is about to run."""
+        self.clock += 1
+        loop.began = self.clock
+        role = loop.role
+        life = self.life
+        if role is None:
+            if self.recognition.roles is None:
+                self._watch_unknown(loop, item)
+            return
+        if role == "validation":
+            if life.in_validation:
+                life.start_validation_batch()
+            return
+        if self.unusual and role != "between":
+            self.evaluation.over()
+        if role in ("epoch", "both"):
+            life.start_epoch()
+        if role in ("batch", "both"):
+            self.count_samples(life.fit, loop, item)
+            life.start_batch(self.data(loop, item))
+
+    def iteration_ended(self, loop: Loop, how: How) -> bool:
+        """An iteration's body has been left; True where the loop must end here."""
+        self._unwind_above(loop, "broke" if how == "finished" else how)
+        if self.taps is not None:
+            self.taps.depth = 0
+        names = self._take_seen()
+        if self.pending is not None and self.pending.went_back(loop):
+            return False
+        if loop.role is None and loop.site.role_comment in ("epoch", "batch") and how == "finished":
+            self._learn_declared()
+        role, life = loop.role, self.life
+        if role == "validation":
+            life.end_validation_batch()
+        if role in (None, "validation") or life.fit is None:
+            return False
+        self._deliver(loop, names)
+        if role in ("batch", "both"):
+            life.end_batch(how)
+        if role in ("epoch", "both"):
+            life.end_epoch("stopped" if self._cut and how == "finished" else how)
+            self._cut = False
+        self._head_names = names
+        try:
+            return how == "finished" and life.attention and self.attend(loop)
+        finally:
+            self._head_names = {}
+
+    def attend(self, loop: Loop) -> bool:
+        """Look after what was asked for, at this loop's head; True where the loop must end."""
+        life, fit, roles = self.life, self.life.fit, self.recognition.roles
+        self._head = loop
+        try:
+            life.attend()
+            if fit is None or roles is None or fit.stopped is None:
+                return False
+            if self.recognition.by_call:
+                ends = fit.stopped.now or self._cut
+            else:
+                ends = loop is roles.outer or fit.stopped.now
+            if loop is roles.outer and not self.recognition.by_call:
+                life.stop_takes_effect()
+            elif ends:
+                self._cut = True
+            if ends:
+                self.leave(loop, "stopped")
+            return ends
+        finally:
+            self._head = None
+
+    def leave(self, loop: Loop, how: How) -> None:
+        """A loop is over."""
+        if loop not in self.stack:
+            return
+        self._unwind_above(loop, "broke" if how in ("finished", "stopped") else how)
+        self.stack.pop()
+        recognition = self.recognition
+        roles = recognition.roles
+        if roles is not None and loop is roles.outer and not recognition.by_call:
+            self.evaluation.over()
+            self.life.end_fit(how)
+            self.fit_ended()
+        elif loop.role == "batch" and self.taps is not None:
+            self.taps.batches_end()
+        if loop.role is None:
+            self._remember(loop)
+
+    def fit_ended(self) -> None:
+        """Forget the fit: nothing of it is kept alive."""
+        self.recognition.forget()
+        self.evaluation.reset()
+        self.sizes = None
+        self.unusual = self._cut = False
+        gate.tails.clear()
+        gate.frames.clear()
+        if self.taps is not None:
+            self.taps.fit_ended()
+
+    def count_samples(self, fit: Fit | None, loop: Loop, item: Any) -> None:
+        """Add a batch's samples to the fit's, learning once where a batch tells its size."""
+        if fit is None or (fit.samples is None and fit.batches):
+            return
+        if self.sizes is None:
+            self.sizes = reader_for(item, enumerated=type(loop.iterable) is enumerate)
+        size = self.sizes(item)
+        fit.samples = None if size is None else (fit.samples or 0) + size
+
+    def trained(self) -> None:
+        """The model trains: what looked like a validation is over."""
+        self.evaluation.trained()
+
+    def show_frames(self) -> None:
+        """Have every loop of the fit show its names at the end of its iteration."""
+        for loop in self.stack:
+            if loop.role is not None:
+                gate.tails.add(loop.site.id)
+
+    # -- what Run and Fit ask for ----------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Have the batch loop show its variables at the end of its current iteration."""
+        roles = self.recognition.roles
+        if roles is not None and (roles.batch.site.names or roles.batch.site.module_level):
+            gate.tails.add(roles.batch.site.id)
+            self.unusual = True
+
+    def capture(self, reason: str) -> Any:
+        """A snapshot of the head that is attended to, or None: at the next one."""
+        loop, roles = self._head, self.recognition.roles
+        if loop is None or roles is None or self.taps is None:
+            return None
+        from hookcore.plain import state
+
+        outermost = loop is roles.outer
+        if outermost and not self._head_names and loop.site.id not in self._wanted:
+            self._wanted.add(loop.site.id)
+            gate.tails.add(loop.site.id)
+            self.unusual = True
+            return None
+        self._wanted.discard(loop.site.id)
+        return state.capture(self, loop, self._head_names, reason, outermost=outermost)
+
+    def verdict(self) -> str | None:
+        """Why a resume at this fit's outermost loop is impossible, or None."""
+        from hookcore.plain import state
+
+        return state.verdict(self)
+
+    def restore(self, snapshot: Any) -> None:
+        """Continue from a snapshot when its loop is reached."""
+        from hookcore.plain import state
+
+        self.pending = state.Pending(self, snapshot)
+
+    def copy_weights(self, fit: Fit) -> Any:
+        """A copy of the trained models' weights, in memory."""
+        from hookcore.plain import weights
+
+        return weights.copy(fit.models)
+
+    def load_weights(self, fit: Fit, copy: Any) -> None:
+        """Put a copy back, in place."""
+        from hookcore.plain import weights
+
+        weights.load(fit.models, copy)
+
+    def where(self, fit: Fit, role: Role) -> str | None:
+        """File and line of the loop with this role."""
+        roles = self.recognition.roles
+        if role == "validation":
+            return next((table.SITES[site].where for site in self.evaluated_at), None)
+        if roles is None or (role == "epoch" and not roles.epochs):
+            return None
+        return (roles.outer if role == "epoch" else roles.batch).site.where
+
+    # -- calls as epochs -------------------------------------------------------------------
+
+    def call_began(self) -> None:
+        """The instrumented function is called again: another epoch of the same fit."""
+        if self.life.fit is not None and self.recognition.by_call:
+            self.evaluation.over()
+            self.life.start_epoch()
+
+    def call_ended(self, how: How) -> None:
+        """The call is over, and with it the epoch."""
+        life = self.life
+        if life.fit is None or not self.recognition.by_call:
+            return
+        life.end_epoch("stopped" if self._cut and how == "finished" else how)
+        if how == "finished" and life.attention:
+            life.attend()
+            if life.fit.stopped is not None and not self._cut:
+                life.stop_takes_effect()
+                self._cut = True
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def data(self, loop: Loop, item: Any) -> Any:
+        """What a batch is made of: the item, without the counter of an ``enumerate``."""
+        return item[1] if type(loop.iterable) is enumerate else item
+
+    def _for_loop(self, site: table.Site, iterable: Any) -> ForLoop:
+        self.notice_torch()
+        if type(iterable) is Declared:
+            site.role_comment = iterable.role
+            iterable = iterable.iterable
+        role = self.recognition.role_on_entry(site.id)
+        loop = (BatchLoop if role == "batch" else ForLoop)(self, site, iterable)
+        loop.role = role
+        return loop
+
+    def _watch_unknown(self, loop: Loop, item: Any) -> None:
+        """Before a fit is known: what its first step will want to know of this loop."""
+        size = size_of(self.data(loop, item))
+        loop.samples = None if size is None else (loop.samples or 0) + size
+        if self.taps is not None:
+            loop.over_models = self.taps.trains_itself(item)
+        elif loop.site.role_comment == "batch":
+            self.recognition.learn(None)
+
+    def _learn_declared(self) -> None:
+        """An iteration of a declared loop is over, and no step has taught anything."""
+        if self.life.fit is None:
+            self.recognition.learn(None)
+
+    def _deliver(self, loop: Loop, names: dict[str, Any]) -> None:
+        """The variables that the iteration bound, and the validation that it closes."""
+        life, role = self.life, loop.role
+        if names or self.unusual:
+            arrivals = self.scalars.ended(loop, names, life.in_validation)
+            if arrivals.before:
+                life.arrived(arrivals.before, "epoch" if role in ("epoch", "both") else "batch")
+            if role == "between":
+                if arrivals.since:
+                    life.arrived(arrivals.since, "validation")
+            else:
+                self.evaluation.over(arrivals)
+            if role == "batch":
+                gate.tails.discard(loop.site.id)
+
+    def _take_seen(self) -> dict[str, Any]:
+        seen, self.seen = self.seen, {}
+        return seen
+
+    def _topmost(self, site_id: int) -> Loop | None:
+        for loop in reversed(self.stack):
+            if loop.site.id == site_id:
+                return loop
+        return None
+
+    def _running_while(self, site_id: int, frame: int) -> WhileLoop | None:
+        for loop in reversed(self.stack):
+            if loop.site.id == site_id and isinstance(loop, WhileLoop) and loop.frame == frame:
+                return loop
+        return None
+
+    def _close(self, loop: Loop, how: How) -> None:
+        if loop.inside:
+            loop.inside = False
+            self.iteration_ended(loop, how)
+        self.leave(loop, how)
+
+    def _unwind_above(self, loop: Loop, how: How) -> None:
+        """Close loops inside that were left without a word: comprehensions, declared loops."""
+        if self.stack and self.stack[-1] is not loop and loop in self.stack:
+            while self.stack[-1] is not loop:
+                self._close(self.stack[-1], how)
+
+    def _remember(self, loop: Loop) -> None:
+        """A loop that is over: count it for a replay, and let it be where it never matters."""
+        if self.recognition.roles is None and self.stack:
+            outer = self.stack[-1]
+            counts = outer.history.setdefault(outer.index, {})
+            counts[loop.site.id] = counts.get(loop.site.id, 0) + loop.index + 1
+            for inside in loop.history.values():
+                for site_id, n in inside.items():
+                    counts[site_id] = counts.get(site_id, 0) + n
+        site = loop.site
+        if loop.index < 0 or loop.stepped or loop.evaluated or site.may_step or site.role_comment:
+            return
+        self.idle.add(site.id)
+        if isinstance(loop, WhileLoop):
+            gate.dead.add(site.id)
+
+
+def _importing(module: Any) -> bool:
+    spec = getattr(module, "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))

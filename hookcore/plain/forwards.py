@@ -1,0 +1,129 @@
+"""Forward calls of the trained root modules: how a validation is told from training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hookcore.plain import table
+
+if TYPE_CHECKING:
+    from hookcore.plain.adapter import Plain
+
+_HOOK_DICTS = (
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
+
+
+class Forwards:
+    """Hooks on root modules, in place only while somebody needs them.
+
+    They never leave the process: a module that is copied or pickled meanwhile is copied and
+    pickled without them.
+    """
+
+    def __init__(self, host: Plain) -> None:
+        self._host = host
+        self._watched: list[tuple[Any, tuple[Any, Any]]] = []
+        self._original: Callable[..., Any] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._watched)
+
+    def watch(self, models: Iterable[Any]) -> None:
+        """Hear the forward calls of these modules."""
+        known = {id(model) for model, _ in self._watched}
+        for model in models:
+            if id(model) not in known:
+                handles = (
+                    model.register_forward_pre_hook(self._began, with_kwargs=True),
+                    model.register_forward_hook(self._ended),
+                )
+                self._watched.append((model, handles))
+        if self._watched and self._original is None:
+            self._original = torch.nn.Module.__reduce_ex__
+            torch.nn.Module.__reduce_ex__ = self._reducer(self._original)  # type: ignore[method-assign, assignment]
+
+    def unwatch(self) -> None:
+        """Take the hooks back."""
+        for _, handles in self._watched:
+            for handle in handles:
+                handle.remove()
+        self._watched.clear()
+        if self._original is not None:
+            del torch.nn.Module.__reduce_ex__
+            self._original = None
+
+    def _began(self, module: Any, args: Any, kwargs: Any) -> None:
+        host = self._host
+        fit = host.life.fit
+        if fit is None or not host.mine():
+            return
+        if not torch.is_grad_enabled():
+            host.evaluation.called(_reporting_frame())
+        elif not module.training:
+            host.evaluation.called_with_gradients(_reporting_frame())
+        elif host.life.in_validation:
+            host.trained()
+        fire = host.life.events.on_forward_start
+        if fire is not None:
+            fire(host.run, fit, module, args, kwargs)
+
+    def _ended(self, module: Any, args: Any, output: Any) -> None:
+        host = self._host
+        fire = host.life.events.on_forward_end
+        if fire is not None and host.life.fit is not None and host.mine():
+            fire(host.run, host.life.fit, module, output)
+
+    def _reducer(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """``Module.__reduce_ex__`` that leaves our hooks out of copies and pickles."""
+        watched = self._watched
+
+        def __reduce_ex__(module: Any, protocol: Any) -> Any:
+            reduced = original(module, protocol)
+            ours = next((handles for model, handles in watched if model is module), None)
+            if ours is None or not isinstance(reduced, tuple) or len(reduced) < 3:
+                return reduced
+            state = reduced[2]
+            if not isinstance(state, dict):
+                return reduced
+            numbers = {handle.id for handle in ours}
+            clean = dict(state)
+            for name in _HOOK_DICTS:
+                if name in clean:
+                    kept = [(k, v) for k, v in clean[name].items() if k not in numbers]
+                    clean[name] = type(clean[name])(kept)
+            return (*reduced[:2], clean, *reduced[3:])
+
+        return __reduce_ex__
+
+
+def _reporting_frame() -> int:
+    """``id`` of the innermost running frame whose function reports its return, or 0."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        if (code.co_filename, code.co_name) in _reporting():
+            return id(frame)
+        frame = frame.f_back
+    return 0
+
+
+def _reporting() -> set[tuple[str, str]]:
+    if len(_places) != len(table.FUNCTIONS):
+        for number, function in table.FUNCTIONS.items():
+            _places[number] = (function.path, function.qualname.rpartition(".")[2])
+        _named.update(_places.values())
+    return _named
+
+
+_places: dict[int, tuple[str, str]] = {}
+_named: set[tuple[str, str]] = set()

@@ -1,0 +1,66 @@
+"""Objects of a training that are alive: modules, optimizers, schedulers, scalers."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import Optimizer
+
+
+@attrs.frozen
+class Found:
+    """What one look over the living objects found.
+
+    Attributes:
+        modules: Every module.
+        optimizers: Every optimizer.
+        schedulers: Every learning-rate scheduler.
+        scalers: Every ``GradScaler``.
+    """
+
+    modules: tuple[Any, ...]
+    optimizers: tuple[Any, ...]
+    schedulers: tuple[Any, ...]
+    scalers: tuple[Any, ...]
+
+    def roots_of(self, parameters: set[int]) -> list[Any]:
+        """Modules that own some of the parameters and are part of no other module that does.
+
+        The largest first; a compiled wrapper stands for the module inside it.
+        """
+        owners = [m for m in self.modules if any(id(p) in parameters for p in m.parameters())]
+        inner = {id(child) for m in owners for child in m.modules() if child is not m}
+        roots = [_unwrapped(m) for m in owners if id(m) not in inner]
+        return list({id(m): m for m in roots}.values())
+
+    def schedulers_of(self, optimizers: Iterable[Any]) -> tuple[Any, ...]:
+        """Schedulers that drive one of the optimizers; parts of a chain are left to the chain."""
+        mine = {id(o) for o in optimizers}
+        found = [s for s in self.schedulers if id(getattr(s, "optimizer", None)) in mine]
+        parts = {id(p) for s in found for p in getattr(s, "_schedulers", ())}
+        return tuple(s for s in found if id(s) not in parts)
+
+
+def live_objects() -> Found:
+    """Look once over everything the garbage collector knows: some ten milliseconds."""
+    kinds: tuple[type, ...] = (torch.nn.Module, Optimizer, LRScheduler, torch.amp.GradScaler)
+    found: tuple[list[Any], ...] = ([], [], [], [])
+    verdicts: dict[type, int] = {}
+    for thing in gc.get_objects():
+        kind = type(thing)
+        place = verdicts.get(kind)
+        if place is None:
+            place = next((i for i, k in enumerate(kinds) if issubclass(kind, k)), -1)
+            verdicts[kind] = place
+        if place >= 0:
+            found[place].append(thing)
+    return Found(*(tuple(part) for part in found))
+
+
+def _unwrapped(module: Any) -> Any:
+    return getattr(module, "_orig_mod", module)

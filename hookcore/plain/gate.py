@@ -1,0 +1,153 @@
+"""What rewritten code calls, under the name ``@hookcore`` in its globals.
+
+A module, so that functions which mention it survive cloudpickle. Everything here is inert outside
+a run, in other threads, in forked children and under Dynamo's tracing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from hookcore.plain.adapter import Plain
+
+Item = TypeVar("Item")
+
+back: set[int] = set()
+"""Sites whose next body is replaced by the restoring of a checkpoint."""
+tails: set[int] = set()
+"""Sites whose names somebody wants at the end of an iteration."""
+frames: set[int] = set()
+"""Functions whose names somebody wants at their return."""
+dead: set[int] = set()
+"""While sites that nobody watches: all of them outside a run."""
+bound: dict[int, int] = {}
+"""Bindings that happened: 1, or 2 once a validation has begun after them."""
+
+host: Plain | None = None
+"""The host of the run that is open, or None."""
+
+
+def compiling() -> bool:
+    """Whether Dynamo traces this call; torch's own answer once torch is loaded."""
+    return False
+
+
+def use_torch() -> None:
+    """Take torch's word for :func:`compiling`, now that torch is loaded."""
+    global compiling
+    import torch
+
+    compiling = torch.compiler.is_dynamo_compiling
+
+
+def live() -> Plain | None:
+    """The host, where the caller belongs to its run."""
+    found = host
+    return found if found is not None and found.thread == get_ident() else None
+
+
+def each(site: int, iterable: Iterable[Item]) -> Iterable[Item]:
+    """The head of a ``for`` or a comprehension: its iterable, watched if somebody cares."""
+    if host is None or compiling() or host.thread != get_ident():
+        return iterable
+    return host.each(site, iterable)
+
+
+def again(site: int) -> bool:
+    """The head of a ``while``: the last iteration is over; False ends the loop."""
+    if host is None or compiling() or host.thread != get_ident():
+        return True
+    return host.again(site, id(sys._getframe(1)))
+
+
+def begin(site: int) -> bool:
+    """A ``while``'s condition held: an iteration begins."""
+    if host is not None and not compiling() and host.thread == get_ident():
+        host.begin(site)
+    return True
+
+
+def left(site: int) -> None:
+    """Control has come past the loop: it is exhausted, or was broken out of."""
+    if host is not None and not compiling() and host.thread == get_ident():
+        host.left(site)
+
+
+def failed(site: int) -> None:
+    """An exception leaves the loop; called in the ``except`` block that lets it go on."""
+    if host is not None and not compiling() and host.thread == get_ident():
+        host.failed(site, sys.exc_info()[1])
+
+
+def returned(function: int, value: Item, site: int | None = None) -> Item:
+    """A function returns ``value``, from inside the loop ``site`` where one is given."""
+    if host is not None and not compiling() and host.thread == get_ident():
+        host.returned(function, site, id(sys._getframe(1)))
+    return value
+
+
+def see(owner: int, name: str, value: Any) -> None:
+    """A name of the frame, at a site's tail or a function's return."""
+    found = live()
+    if found is not None:
+        found.seen[name] = value
+
+
+def see_globals(site: int) -> None:
+    """The same for a loop at module level: all names of its module."""
+    found = live()
+    if found is not None:
+        found.see_globals(site)
+
+
+def restore(site: int) -> None:
+    """The names have been seen; put the checkpoint's objects back and prepare its variables."""
+    found = live()
+    if found is not None:
+        found.write_back(site)
+
+
+def has(name: str) -> bool:
+    """Whether the checkpoint has another value for this name."""
+    found = live()
+    return found is not None and name in found.given
+
+
+def take(name: str) -> Any:
+    """The checkpoint's value for this name."""
+    assert host is not None
+    return host.given.pop(name)
+
+
+def open_for(new: Plain | None, whiles: Callable[[], Iterable[int]]) -> None:
+    """Let sites report to a host from now on, or to none.
+
+    Args:
+        new: The host, or None at a run's end.
+        whiles: Gives the ids of all while sites.
+    """
+    global host
+    host = new
+    for wanted in (back, tails, frames):
+        wanted.clear()
+    bound.clear()
+    dead.clear()
+    if new is None:
+        dead.update(whiles())
+
+
+def _in_child() -> None:
+    """A forked child is no part of the run, be it a DataLoader worker or the user's own."""
+    global host
+    host = None
+    for wanted in (back, tails, frames):
+        wanted.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,174 @@
+"""What torch has no hook for: patched for one run, and only where a listener needs it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim import lr_scheduler
+from torch.optim.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from hookcore.plain.adapter import Plain
+    from hookcore.plain.taps import Taps
+
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Patches:
+    """Attributes of torch's classes and modules, replaced for a run and put back after it.
+
+    Each replacement calls the original with the same arguments, returns what it returns and lets
+    its exceptions through. In another thread, or without a fit, it does nothing else.
+    """
+
+    def __init__(self, taps: Taps, host: Plain) -> None:
+        self.taps, self.host = taps, host
+        self._scheduler_depth = 0
+        self._originals: list[tuple[Any, str, Any]] = []
+
+    def apply(self) -> None:
+        """Patch what this run's listeners, and the learning of roles, need."""
+        events = self.host.life.events
+        self._patch(Optimizer, "__init__", self._optimizer_made)
+        self._patch(torch.nn.Module, "eval", self._eval_called)
+        self._patch(torch.utils.data.DataLoader, "__iter__", self._loader_iterated)
+        if events.on_backward_start is not None or events.on_backward_end is not None:
+            self._patch(torch.autograd, "backward", self._backward)
+        if events.on_zero_grad is not None:
+            self._patch(Optimizer, "zero_grad", self._zero_grad)
+        if events.on_optimizer_step_skipped is not None:
+            self._patch(torch.amp.GradScaler, "step", self._scaler_step)
+        if events.on_scheduler_step is not None:
+            for kind in _scheduler_classes():
+                self._patch(kind, "step", self._scheduler_step)
+        if events.on_gradient_clip is not None:
+            self._patch_everywhere(torch.nn.utils.clip_grad_norm_, self._clip)
+
+    def undo(self) -> None:
+        """Put everything back, the last first."""
+        for owner, name, original in reversed(self._originals):
+            setattr(owner, name, original)
+        self._originals.clear()
+
+    def _patch(self, owner: Any, name: str, wrap: Wrap) -> None:
+        original = vars(owner)[name]
+        self._originals.append((owner, name, original))
+        setattr(owner, name, functools.wraps(original)(wrap(original)))
+
+    def _patch_everywhere(self, function: Callable[..., Any], wrap: Wrap) -> None:
+        """A function that modules may have imported by name: patched in each of them."""
+        replacement = functools.wraps(function)(wrap(function))
+        for module in tuple(sys.modules.values()):
+            for name, value in tuple(getattr(module, "__dict__", {}).items()):
+                if value is function:
+                    self._originals.append((module, name, function))
+                    setattr(module, name, replacement)
+
+    def _fit(self) -> Any:
+        from hookcore.plain import gate
+
+        return self.host.life.fit if gate.live() is self.host else None
+
+    # -- replacements ----------------------------------------------------------------------
+
+    def _optimizer_made(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)
+            self.taps.optimizer_born(optimizer)
+
+        return __init__
+
+    def _eval_called(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def eval(module: Any) -> Any:
+            if self._fit() is not None:
+                self.taps.eval_called(module)
+            return original(module)
+
+        return eval
+
+    def _loader_iterated(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def __iter__(loader: Any) -> Any:
+            iterator = original(loader)
+            self.taps.iterated(loader, iterator)
+            return iterator
+
+        return __iter__
+
+    def _backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            fit, events, run = self._fit(), self.host.life.events, self.host.run
+            loss = tensors[0] if isinstance(tensors, (tuple, list)) and tensors else tensors
+            if fit is not None and events.on_backward_start is not None:
+                events.on_backward_start(run, fit, loss)
+            result = original(tensors, *args, **kwargs)
+            if fit is not None and events.on_backward_end is not None:
+                events.on_backward_end(run, fit, loss)
+            return result
+
+        return backward
+
+    def _zero_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def zero_grad(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(optimizer, *args, **kwargs)
+            fit, events = self._fit(), self.host.life.events
+            if fit is not None and events.on_zero_grad is not None:
+                events.on_zero_grad(self.host.run, fit, optimizer)
+            return result
+
+        return zero_grad
+
+    def _scaler_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            fit = self._fit()
+            before = None if fit is None else fit.step
+            result = original(scaler, optimizer, *args, **kwargs)
+            events = self.host.life.events
+            fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+            if fit is not None and fit.step == before and not fused and scaler.is_enabled():
+                if events.on_optimizer_step_skipped is not None:
+                    events.on_optimizer_step_skipped(self.host.run, fit, optimizer)
+            return result
+
+        return step
+
+    def _scheduler_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+            self._scheduler_depth += 1
+            try:
+                result = original(scheduler, *args, **kwargs)
+            finally:
+                self._scheduler_depth -= 1
+            fit, events = self._fit(), self.host.life.events
+            outermost = self._scheduler_depth == 0 and not getattr(scheduler, "_initial_mode", 0)
+            if fit is not None and outermost and events.on_scheduler_step is not None:
+                events.on_scheduler_step(self.host.run, fit, scheduler)
+            return result
+
+        return step
+
+    def _clip(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def clip_grad_norm_(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
+            norm = original(parameters, max_norm, *args, **kwargs)
+            fit, events = self._fit(), self.host.life.events
+            if fit is not None and events.on_gradient_clip is not None:
+                events.on_gradient_clip(self.host.run, fit, norm, float(max_norm))
+            return norm
+
+        return clip_grad_norm_
+
+
+def _scheduler_classes() -> Iterator[type]:
+    """Every scheduler class that defines a ``step`` of its own, the user's included."""
+    waiting: list[type] = [lr_scheduler.LRScheduler]
+    seen: set[type] = set()
+    while waiting:
+        kind = waiting.pop()
+        if kind not in seen:
+            seen.add(kind)
+            waiting += kind.__subclasses__()
+            if "step" in vars(kind):
+                yield kind

@@ -1,0 +1,165 @@
+"""A fit is recognised: its roles, its objects, and the iterations that went before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hookcore.plain import gate, table
+from hookcore.plain.roles import Roles, assign
+from hookcore.plain.sites import BatchLoop, ForLoop, Loop, LoopRole, draws_own_bar, loaders_in
+
+if TYPE_CHECKING:
+    from hookcore.plain.adapter import Plain
+    from hookcore.training import Fit
+
+
+class Recognition:
+    """Learns at a fit's first step what its loops are, and remembers it while the fit lasts.
+
+    Attributes:
+        roles: The loops of the fit that is open, None between fits.
+        by_call: Whether the calls of the instrumented function are the epochs.
+    """
+
+    def __init__(self, host: Plain) -> None:
+        self._host = host
+        self.roles: Roles | None = None
+        self.by_call = False
+        self._known: dict[int, LoopRole] = {}
+
+    @property
+    def one_level(self) -> bool:
+        """Whether the fit's outermost loop is its batch loop."""
+        roles = self.roles
+        return roles is not None and roles.outer is roles.batch and not self.by_call
+
+    def forget(self) -> None:
+        """The fit is over."""
+        self.roles = None
+        self.by_call = False
+        self._known.clear()
+
+    def role_on_entry(self, site: int) -> LoopRole | None:
+        """What a loop is as it begins: known from before in this fit, or nothing yet.
+
+        The outermost loop's second entry is another fit. One loop that trains or tests by a flag
+        is nothing until a step tells.
+        """
+        role = self._known.get(site)
+        taps = self._host.taps
+        if role not in ("batch", "between") or self.one_level:
+            return None
+        return None if taps is not None and taps.evaluating() else role
+
+    def joined(self, loop: Loop) -> None:
+        """A loop that looked like an evaluation steps: it is the batch loop after all."""
+        if loop.role is None and self._known.get(loop.site.id) == "batch":
+            loop.role = "batch"
+            if type(loop) is ForLoop:
+                loop.__class__ = BatchLoop
+            self._replay(loop.index - loop.first)
+            self._host.life.start_batch()
+
+    def learn(self, optimizer: Any) -> None:
+        """The first step of a fit is about to happen.
+
+        Args:
+            optimizer: What is about to step; None where declared loops alone say what they are.
+        """
+        host = self._host
+        taps = host.taps
+        stepping = taps is not None and optimizer is not None
+        born = taps.born(optimizer) if taps is not None and stepping else -1
+        roles = assign(host.stack, born)
+        if roles is None:
+            return
+        self.roles = roles
+        self.by_call = host.calls and not roles.epochs
+        self._assign(roles)
+        fit = host.life.new_fit()
+        fit.has_epochs = roles.epochs or self.by_call
+        fit.total_epochs = roles.outer.total if roles.epochs else None
+        if not roles.between and not (roles.epochs and roles.outer is roles.batch):
+            fit.total_batches = roles.batch.total
+        fit.samples = roles.batch.samples
+        if taps is not None and stepping:
+            taps.survey(fit, optimizer)
+            fit.loaders = tuple(
+                taps.loaders(x for loop in host.stack for x in loaders_in(loop.iterable))
+            )
+        for loop in host.stack:
+            if loop.role is not None and draws_own_bar(loop.iterable):
+                host.run.take("terminal", f"the loop's own bar at {loop.site.where}")
+        if roles.epochs:
+            gate.tails.add(roles.outer.site.id)
+        gate.frames.update(table.FUNCTIONS)
+        self._start(fit, roles)
+        if taps is not None and not self.one_level:
+            taps.batches_begin()
+
+    def _assign(self, roles: Roles) -> None:
+        for loop in roles.between:
+            loop.role = "between"
+        if roles.outer is roles.batch:
+            roles.outer.role = "both" if roles.epochs else "batch"
+        else:
+            roles.outer.role, roles.batch.role = "epoch", "batch"
+        if roles.batch.role == "batch" and type(roles.batch) is ForLoop:
+            roles.batch.__class__ = BatchLoop
+        for loop in (roles.outer, *roles.between, roles.batch):
+            if loop.role is not None:
+                self._known[loop.site.id] = loop.role
+
+    def _start(self, fit: Fit, roles: Roles) -> None:
+        """Start the fit and deliver every iteration since its loops were entered, in order."""
+        host, life = self._host, self._host.life
+        resumed = host.pending if host.pending is not None and host.pending.done else None
+        if resumed is not None:
+            resumed.count(fit)
+            host.pending = None
+        life.start_fit(fit)
+        if resumed is not None and life.events.on_resume is not None:
+            life.events.on_resume(host.run, fit, resumed.position)
+        fit.replaying = True
+        outer, batch = roles.outer, roles.batch
+        if outer is batch:
+            self._replay_one_level(roles)
+        else:
+            for i in range(outer.first, outer.index):
+                life.start_epoch()
+                self._replay(_counted(outer, i, batch))
+                life.end_epoch("finished")
+            life.start_epoch()
+            earlier = _counted(outer, outer.index, batch) + sum(
+                _counted(loop, i, batch) for loop in roles.between for i in range(loop.index + 1)
+            )
+            self._replay(earlier + batch.index - batch.first)
+            life.start_batch()
+        fit.replaying = False
+        for loop in host.stack:
+            loop.history.clear()
+
+    def _replay_one_level(self, roles: Roles) -> None:
+        life, loop = self._host.life, roles.batch
+        if self.by_call:
+            life.start_epoch()
+        for _ in range(loop.first, loop.index):
+            if roles.epochs:
+                life.start_epoch()
+            self._replay(1)
+            if roles.epochs:
+                life.end_epoch("finished")
+        if roles.epochs:
+            life.start_epoch()
+        life.start_batch()
+
+    def _replay(self, batches: int) -> None:
+        life = self._host.life
+        for _ in range(batches):
+            life.start_batch()
+            life.end_batch("finished")
+
+
+def _counted(loop: Loop, iteration: int, batch: Loop) -> int:
+    """Iterations of the batch loop inside one iteration of a loop around it."""
+    return loop.history.get(iteration, {}).get(batch.site.id, 0)

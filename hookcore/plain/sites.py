@@ -1,0 +1,216 @@
+"""Loops that are running: one object an entry of a site, and the iterators that watch them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from hookcore.plain.adapter import Plain
+    from hookcore.plain.table import Site
+
+LoopRole = Literal["epoch", "batch", "both", "between", "validation"]
+
+
+class Loop:
+    """One entry of a site: a loop that is running.
+
+    Attributes:
+        site: Where it stands in the source.
+        index: Current iteration, from 0; -1 before the first.
+        first: Index that the first watched iteration has: more than 0 after a resume.
+        began: The host's clock when the current iteration began. What is born later was born
+            inside that iteration.
+        role: What the loop is to its fit, None where it is nothing or not known yet.
+        inside: Whether an iteration's body is running.
+        stepped: Whether an optimizer stepped while it ran.
+        evaluated: Whether a trained model was evaluated while it ran.
+        history: Iterations of loops inside that have been left, as {own index: {site id: n}};
+            kept until roles are known, for the replay.
+        total: Iterations to come in all, None where it cannot be known.
+        samples: Samples in the batches begun so far, None where the items do not tell.
+        over_models: Whether it iterates over models or optimizers, each stepping in turn.
+    """
+
+    __slots__ = (
+        "began", "evaluated", "first", "history", "host", "index", "inside", "iterable",
+        "iterator", "over_models", "role", "samples", "site", "stepped", "total",
+    )  # fmt: skip
+
+    def __init__(self, host: Plain, site: Site, iterable: Any = None) -> None:
+        self.host = host
+        self.site = site
+        self.iterable = iterable
+        self.iterator: Iterator[Any] | None = None
+        self.index = -1
+        self.first = 0
+        self.began = 0
+        self.role: LoopRole | None = None
+        self.inside = False
+        self.stepped = False
+        self.evaluated = False
+        self.history: dict[int, dict[int, int]] = {}
+        self.total: int | None = None
+        self.samples: int | None = None
+        self.over_models = False
+
+    def __repr__(self) -> str:
+        return f"<{self.site.kind} {self.site.where} {self.role or '?'} [{self.index}]>"
+
+
+class ForLoop(Loop):
+    """The iterator of a ``for`` or a comprehension.
+
+    A class and no generator: a generator would keep the last batch alive while the next one is
+    fetched.
+    """
+
+    __slots__ = ()
+
+    def __iter__(self) -> ForLoop:
+        iterable = self.iterable
+        self.total = total_of(iterable)
+        self.iterator = iter(iterable)
+        return self
+
+    def __next__(self) -> Any:
+        host = self.host
+        if self.inside:
+            self.inside = False
+            if host.iteration_ended(self, "finished"):
+                raise StopIteration
+        elif self.index < 0:
+            host.enter(self)
+        try:
+            item = host.fetch(self)
+        except StopIteration:
+            host.leave(self, "finished")
+            raise
+        self.index += 1
+        self.inside = True
+        host.iteration_began(self, item)
+        return item
+
+
+class BatchLoop(ForLoop):
+    """A ``for`` that is known as the batch loop: the hot path, written out.
+
+    Every call that is not made here is one that each batch does not pay. A loop becomes one by
+    assignment of its ``__class__``, so that the ``for`` that runs is on this path from its second
+    batch on.
+    """
+
+    __slots__ = ()
+
+    def __next__(self) -> Any:
+        host = self.host
+        life = host.life
+        fit = life.fit
+        if self.inside:
+            if host.unusual or not life.in_batch or host.stack[-1] is not self:
+                self.inside = False
+                if host.iteration_ended(self, "finished"):
+                    raise StopIteration
+            else:
+                self.inside = life.in_batch = False
+                fit.batches += 1
+                fire = life.events.on_batch_end
+                if fire is not None:
+                    fire(host.run, fit, fit.batch, "finished")
+                if life.attention and host.attend(self):
+                    raise StopIteration
+        elif self.index < 0:
+            host.enter(self)
+        try:
+            item = self.iterator.__next__()
+        except StopIteration:
+            host.leave(self, "finished")
+            raise
+        self.index += 1
+        self.inside = life.in_batch = True
+        host.clock = self.began = host.clock + 1
+        fit.batch += 1
+        if fit.samples is not None:
+            host.count_samples(fit, self, item)
+        fire = life.events.on_batch_start
+        if fire is not None:
+            fire(host.run, fit, fit.batch, host.data(self, item))
+        return item
+
+
+class WhileLoop(Loop):
+    """A ``while`` that is running; the gate drives it.
+
+    Attributes:
+        frame: ``id`` of the frame it runs in: a recursive call enters the same site anew.
+    """
+
+    __slots__ = ("frame",)
+
+    def __init__(self, host: Plain, site: Site, frame: int) -> None:
+        super().__init__(host, site)
+        self.frame = frame
+
+
+def total_of(iterable: Any) -> int | None:
+    """How many items an iterable will give, where that can be known without touching it.
+
+    Looks through ``enumerate``, ``zip``, ``reversed`` and ``map``. A DataLoader over a dataset
+    without length is not asked: asking would leave a mark on it.
+    """
+    kind = type(iterable)
+    if kind in (enumerate, zip, map, reversed):
+        try:
+            parts = iterable.__reduce__()[1]
+        except TypeError:
+            return None
+        if kind is zip:
+            totals = [total_of(part) for part in parts]
+            return min((t for t in totals if t is not None), default=None)
+        return total_of(parts[-1] if kind is map else parts[0])
+    if _is_stream(iterable):
+        return None
+    try:
+        return len(iterable)
+    except Exception:  # a user's __len__ may raise anything, and bare code would not have asked
+        pass
+    if type(iterable).__module__ == "builtins":
+        hint = length_hint(iterable, -1)
+        return None if hint < 0 else hint
+    return None
+
+
+def loaders_in(iterable: Any) -> list[Any]:
+    """DataLoaders, or their running iterators, that an iterable draws from."""
+    data = sys.modules.get("torch.utils.data")
+    if data is None:
+        return []
+    kind = type(iterable)
+    if kind in (enumerate, zip, map):
+        return [found for part in iterable.__reduce__()[1] for found in loaders_in(part)]
+    if isinstance(iterable, data.DataLoader):
+        return [iterable]
+    if isinstance(iterable, data.dataloader._BaseDataLoaderIter):
+        return [iterable]
+    inner = getattr(iterable, "iterable", None) if kind.__module__.startswith("tqdm") else None
+    return [] if inner is None else loaders_in(inner)
+
+
+def draws_own_bar(iterable: Any) -> bool:
+    """Whether the loop draws a progress bar of its own: tqdm, rich or their like."""
+    if type(iterable) is enumerate:
+        return False
+    module = type(iterable).__module__
+    if module.startswith("tqdm"):
+        return not getattr(iterable, "disable", False)
+    return module.startswith(("rich.progress", "alive_progress", "progressbar"))
+
+
+def _is_stream(iterable: Any) -> bool:
+    data = sys.modules.get("torch.utils.data")
+    if data is None:
+        return False
+    dataset = getattr(iterable, "dataset", getattr(iterable, "_dataset", None))
+    return isinstance(dataset, data.IterableDataset)

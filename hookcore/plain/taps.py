@@ -1,0 +1,248 @@
+"""Torch's own hooks, armed for one run and taken back after it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.modules import module as nn_module
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from hookcore.plain.forwards import Forwards
+from hookcore.plain.found import Found, live_objects
+from hookcore.plain.patches import Patches
+
+if TYPE_CHECKING:
+    from hookcore.plain.adapter import Plain
+    from hookcore.training import Fit
+
+
+class Taps:
+    """Everything hookcore hears from torch during one run.
+
+    Optimizer steps come from torch's global step hooks and births of parameters from its
+    registration hook. Forward calls come from hooks on the trained root modules alone, which are
+    off inside known training batches unless somebody listens. What has no hook is patched for the
+    run, and only for listeners (:mod:`hookcore.plain.patches`).
+
+    Attributes:
+        depth: Steps that are running inside one another; a subclass that calls ``super().step()``
+            fires the global hooks twice, and an optimizer may wrap another.
+    """
+
+    def __init__(self, host: Plain) -> None:
+        self.host = host
+        self.depth = 0
+        self._births: dict[int, int] = {}
+        self._optimizers: set[Any] = set()
+        self._trained: set[int] = set()
+        self._models: list[Any] = []
+        self._rates: dict[Any, list[Any]] = {}
+        self._handles: list[Any] = []
+        self.forwards = Forwards(host)
+        self._iterators: dict[int, weakref.ref[Any]] = {}
+        self._patches = Patches(self, host)
+
+    # -- arming ----------------------------------------------------------------------------
+
+    def arm(self) -> None:
+        """Listen, from the first moment torch is there."""
+        self._handles = [
+            register_optimizer_step_pre_hook(self._step_began),
+            register_optimizer_step_post_hook(self._step_ended),
+            nn_module.register_module_parameter_registration_hook(self._parameter_born),
+        ]
+        self._patches.apply()
+
+    def disarm(self) -> None:
+        """Take everything back."""
+        self.forwards.unwatch()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._patches.undo()
+        self._births.clear()
+        self.fit_ended()
+
+    def fit_ended(self) -> None:
+        """Forget the fit's objects: nothing of it is kept alive."""
+        self.forwards.unwatch()
+        self._optimizers.clear()
+        self._trained.clear()
+        self._models.clear()
+        self._rates.clear()
+        self.depth = 0
+
+    # -- births ----------------------------------------------------------------------------
+
+    def _parameter_born(self, module: Any, name: str, parameter: Any) -> None:
+        if parameter is not None:
+            self._births.setdefault(id(parameter), self.host.clock)
+
+    def optimizer_born(self, optimizer: Any) -> None:
+        """An optimizer has been made."""
+        self._births[id(optimizer)] = self.host.clock
+
+    def born(self, optimizer: Any) -> int:
+        """Clock at which the youngest of an optimizer and its parameters was made; -1: before."""
+        births = self._births
+        parts = [births.get(id(p), -1) for g in optimizer.param_groups for p in g["params"]]
+        return max(births.get(id(optimizer), -1), *parts, -1)
+
+    # -- what a fit is made of -------------------------------------------------------------
+
+    def survey(self, fit: Fit, optimizer: Any) -> None:
+        """Find the models, optimizers, schedulers and scalers of a fit; once a fit."""
+        self._take_in(fit, optimizer, live_objects())
+
+    def _take_in(self, fit: Fit, optimizer: Any, found: Found) -> None:
+        parameters = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        roots = found.roots_of(parameters)
+        self._models += [m for m in roots if not any(m is known for known in self._models)]
+        for model in roots:
+            parameters.update(id(p) for p in model.parameters())
+        self._trained |= parameters
+        mine = [o for o in found.optimizers if o is not optimizer and _holds(o, self._trained)]
+        self._optimizers.update((optimizer, *mine))
+        fit.models = tuple(self._models)
+        fit.optimizers = tuple(dict.fromkeys((*fit.optimizers, optimizer, *mine)))
+        fit.schedulers = found.schedulers_of(fit.optimizers)
+        fit.scalers = found.scalers
+        for known in fit.optimizers:
+            self._rates.setdefault(known, [group["lr"] for group in known.param_groups])
+        self.watch()
+
+    def loaders(self, sources: Iterable[Any]) -> list[Any]:
+        """DataLoaders, given DataLoaders or their running iterators."""
+        found = []
+        for source in sources:
+            if isinstance(source, torch.utils.data.DataLoader):
+                found.append(source)
+            else:
+                reference = self._iterators.get(id(source))
+                loader = reference() if reference is not None else None
+                if loader is not None:
+                    found.append(loader)
+        return found
+
+    def iterated(self, loader: Any, iterator: Any) -> None:
+        """A DataLoader has given an iterator."""
+        self._iterators[id(iterator)] = weakref.ref(loader)
+
+    @staticmethod
+    def trains_itself(item: Any) -> bool:
+        """Whether a loop's item is a model or an optimizer, or a few of them."""
+        parts = item if type(item) in (tuple, list) else (item,)
+        return len(parts) < 8 and any(
+            isinstance(part, (torch.nn.Module, Optimizer)) for part in parts
+        )
+
+    def evaluating(self) -> bool:
+        """Whether a call of a trained model, made now, would be an evaluation."""
+        if not torch.is_grad_enabled():
+            return True
+        return any(not model.training for model in self._models)
+
+    # -- steps -----------------------------------------------------------------------------
+
+    def _step_began(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        host = self.host
+        if optimizer not in self._optimizers and not self._first_step(optimizer):
+            return
+        self.depth += 1
+        if self.depth > 1:
+            return
+        fit = host.life.fit
+        if fit is None:
+            return
+        if host.unusual:
+            host.trained()
+        events = host.life.events
+        if events.on_lr_change is not None:
+            self._compare_rates(fit, optimizer)
+        if events.on_optimizer_step_start is not None:
+            events.on_optimizer_step_start(host.run, fit, optimizer)
+
+    def _step_ended(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if optimizer not in self._optimizers or not self.depth:
+            return
+        self.depth -= 1
+        host = self.host
+        fit = host.life.fit
+        if self.depth or fit is None:
+            return
+        fit.step += 1
+        fire = host.life.events.on_optimizer_step_end
+        if fire is not None:
+            fire(host.run, fit, optimizer)
+
+    def _first_step(self, optimizer: Any) -> bool:
+        """An optimizer that is not known steps; whether it belongs to this run's training."""
+        host = self.host
+        if not host.stack or not host.mine():
+            return False
+        for loop in host.stack:
+            loop.stepped = True
+        if self.depth:  # the step of an optimizer inside another's
+            self._optimizers.add(optimizer)
+            return True
+        if host.recognition.roles is None:
+            host.recognition.learn(optimizer)
+        if host.life.fit is None:
+            return False
+        if optimizer not in self._optimizers:
+            self._take_in(host.life.fit, optimizer, live_objects())
+        return True
+
+    def _compare_rates(self, fit: Fit, optimizer: Any) -> None:
+        rates = self._rates.get(optimizer)
+        if rates is None:
+            return
+        index = 0
+        for group in optimizer.param_groups:
+            new = group["lr"]
+            if index >= len(rates):
+                rates.append(new)
+            old = rates[index]
+            if new is not old and new != old:
+                rates[index] = new
+                self.host.life.events.on_lr_change(
+                    self.host.run, fit, optimizer, index, float(old), float(new)
+                )
+            index += 1
+
+    # -- forward ---------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Hear the trained models' forward calls."""
+        self.forwards.watch(self._models)
+
+    def batches_begin(self) -> None:
+        """The batch loop runs: its forwards are training, no need to look at each.
+
+        With one level everything happens inside a batch, validations too.
+        """
+        host = self.host
+        events = host.life.events
+        listened = events.on_forward_start is not None or events.on_forward_end is not None
+        if not listened and not host.recognition.one_level:
+            self.forwards.unwatch()
+
+    def batches_end(self) -> None:
+        """The batch loop is over: what is called now may be a validation."""
+        self.watch()
+
+    def eval_called(self, module: Any) -> None:
+        """``module.eval()`` was called: inside a batch, an evaluation may follow."""
+        if self._models and not self.forwards:
+            self.watch()
+
+
+def _holds(optimizer: Any, parameters: set[int]) -> bool:
+    return any(id(p) in parameters for g in optimizer.param_groups for p in g["params"])

@@ -1,0 +1,197 @@
+"""One run, from its settings to its closing lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hookcore import plugins as plugins_
+from hookcore.dispatch import Dispatch, Failure
+from hookcore.life import Life
+from hookcore.signals import Signals
+from hookcore.training import Run
+
+if TYPE_CHECKING:
+    from hookcore.hookspecs import How
+    from hookcore.settings import Settings
+
+
+class Adapter(Protocol):
+    """What a session needs of the host that drives its run."""
+
+    name: str
+
+    def attach(self, run: Run, life: Life) -> None:
+        """Begin to listen."""
+
+    def detach(self) -> None:
+        """Listen no more."""
+
+
+class Session:
+    """Opens a run, and closes it however it is left.
+
+    Args:
+        settings: Frozen settings.
+        name: Of the script or function.
+        host: The adapter, fresh.
+        argv: The script's arguments.
+
+    Raises:
+        UsageError: What the user typed is wrong; nothing has begun.
+    """
+
+    def __init__(
+        self, settings: Settings, name: str, host: Any, argv: Sequence[str] = ()
+    ) -> None:
+        loaded = plugins_.load(settings)
+        self.settings = settings
+        self.host = host
+        self.run = Run(
+            name=name,
+            settings=settings,
+            plugins=loaded.records,
+            claims=loaded.claims,
+            host=host.name,
+            argv=argv,
+            rank=_integer("RANK", 0),
+            world_size=_integer("WORLD_SIZE", 1),
+        )
+        self._active = loaded.order
+        self.dispatch = Dispatch(
+            loaded.manager,
+            loaded.order,
+            strict=settings.strict,
+            on_failure=self._failed,
+            on_pending=self._wake,
+        )
+        self.life = Life(self.run, self.dispatch, host, self._tell)
+        self.off: list[Failure] = []
+        self._signals: Signals | None = None
+        self._open = False
+
+    def open(self) -> Run:
+        """Say what is about to happen, and begin.
+
+        Raises:
+            UsageError: A plugin says that what the user typed cannot work.
+        """
+        self._open = True
+        self.host.attach(self.run, self.life)
+        try:
+            self._listen_to_signals()
+            self._opening_lines()
+            self.life.start_run()
+        except BaseException:
+            self._release()
+            raise
+        return self.run
+
+    def close(self, how: How, error: BaseException | None = None) -> None:
+        """End whatever is open, say how it went, take everything back."""
+        if not self._open:
+            return
+        try:
+            self.host.close_all(how)
+            self.life.end_run(how, error)
+            self._closing_lines(how)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._open = False
+        if self._signals is not None:
+            self._signals.remove()
+        self.host.detach()
+
+    # -- signals ---------------------------------------------------------------------------
+
+    def _listen_to_signals(self) -> None:
+        if not self.dispatch.listens("on_signal"):
+            return
+        self._signals = Signals(
+            wanted=lambda: self.life.fit is not None,
+            wake=self._wake,
+            grace=lambda: self.run.grace_seconds,
+        )
+        if self._signals.install():
+            self.life.signals = self._signals
+        else:
+            self._signals = None
+            self.run.say("outside the main thread SIGTERM and SIGINT are not listened to")
+
+    def _wake(self) -> None:
+        if hasattr(self, "life"):
+            self.life.wake()
+
+    # -- lines -----------------------------------------------------------------------------
+
+    def _tell(self, text: str, always: bool) -> None:
+        if self.run.rank == 0 and (always or not self.settings.quiet):
+            print(f"hookcore: {text}", file=sys.stderr, flush=True)
+
+    def _opening_lines(self) -> None:
+        lines = []
+        for record in self._active:
+            try:
+                about = plugins_.about(record, self.run)
+            except Exception as error:
+                about = f"cannot say what it does: {traceback.format_exception_only(error)[-1]}"
+            lines.append((record.name, about.strip()))
+        width = max((len(name) for name, _ in lines), default=0)
+        for name, about in lines:
+            self._tell(f"{name:<{width}}  {about}  (off: -p no:{name})", False)
+        for resource, holder in self.run.claims.items():
+            waiting = [r.name for r in self._active if resource in r.claims and r.name != holder]
+            for name in waiting:
+                self._tell(f"{name} stands down: {holder} holds '{resource}'", False)
+
+    def _closing_lines(self, how: How) -> None:
+        run = self.run
+        self._tell(self._ending(how), False)
+        for note in run.notes:
+            self._tell(f"  {note}", False)
+        for failure in self.off:
+            self._tell(f"  {failure.plugin} was switched off: {failure.line}", True)
+
+    def _ending(self, how: How) -> str:
+        run = self.run
+        fit = run.fit
+        if fit is None:
+            return "no training loop was recognised (see: hookcore explain)"
+        counts = f"{fit.step} steps"
+        if fit.has_epochs:
+            counts = f"{fit.epochs_done} epochs, {counts}"
+        if fit.stopped is not None:
+            why = f"was stopped by {fit.stopped.by}: {fit.stopped.reason}"
+        elif how in ("exception", "exit"):
+            why = {"exception": "was left by an exception", "exit": "was left by an exit"}[how]
+        else:
+            why = "ended by itself"
+        return f"training {why} ({counts})"
+
+    def _failed(self, failure: Failure, role: str) -> None:
+        """A plugin raised: say it once, with the way out."""
+        if role == "persist":
+            self.run.failed = True
+            consequence = "it will try again"
+        else:
+            self.off.append(failure)
+            consequence = "it is switched off, the training goes on"
+        self._tell(
+            f"plugin {failure.label} raised in {failure.event}; {consequence}\n"
+            + "".join(f"    {line}\n" for line in failure.text.rstrip().splitlines())
+            + f"  run without it:  hookcore run -p no:{failure.plugin} ...     "
+            "end the run instead:  --strict",
+            True,
+        )
+
+
+def _integer(name: str, default: int) -> int:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdigit() else default
+
+
