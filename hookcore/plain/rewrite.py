@@ -1,0 +1,135 @@
+"""Source to code with sites: the whole file's syntax tree, compiled by Python itself.
+
+What is put in says where loops begin, iterate and end, which names an iteration bound, and what
+a function returns. It reaches hookcore through one global, ``@hookcore``; it adds no variable,
+no closure and no argument, and what it puts in has the place of the user's own code.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import decode_source
+from types import CodeType
+from typing import Any
+
+import attrs
+
+from hookcore.errors import NotRewritable
+from hookcore.plain import table
+from hookcore.plain.codes import difference
+from hookcore.plain.transform import Transformer
+
+WAY_OUT = "call hookcore.epochs(...) and hookcore.batches(...) in the loop's own code"
+
+
+@attrs.frozen(eq=False)
+class Rewritten:
+    """One file, rewritten.
+
+    Attributes:
+        code: What to run.
+        plain: What Python makes of the same source.
+        file: Its record.
+    """
+
+    code: CodeType
+    plain: CodeType
+    file: table.File
+
+
+def rewrite(source: str | bytes, path: str, module_name: str) -> CodeType:
+    """Compile a file with sites. To be called whenever its code is about to be loaded.
+
+    Args:
+        source: The file's text, or its bytes.
+        path: What its code objects are to be called.
+        module_name: Name of the module whose globals the code will see.
+
+    Raises:
+        SyntaxError: The file is no Python; as Python would have raised it.
+        UsageError: A ``# hookcore:`` comment at a loop names no role.
+        NotRewritable: It cannot be rewritten; Python can still run it as it is.
+    """
+    return rewritten(source, path, module_name).code
+
+
+def rewritten(
+    source: str | bytes,
+    path: str,
+    module_name: str,
+    plain: CodeType | None = None,
+    flags: int = 0,
+) -> Rewritten:
+    """The same as :func:`rewrite`, with the file's record.
+
+    Args:
+        source: As for :func:`rewrite`.
+        path: As for :func:`rewrite`.
+        module_name: As for :func:`rewrite`.
+        plain: What Python makes of the source, where that is at hand.
+        flags: The compiler's, such as those that a notebook's cells are compiled with.
+    """
+    if plain is None:
+        plain = compile(source, path, "exec", flags, dont_inherit=True)
+    text = source if isinstance(source, str) else decode_source(source)
+    with _said_once(path):
+        try:
+            found, code = _compiled(text, path, module_name, plain, flags)
+        except (RecursionError, SyntaxError, ValueError, MemoryError) as error:
+            raise NotRewritable(
+                f"{path} cannot be rewritten", f"{type(error).__name__}: {error}", WAY_OUT
+            ) from error
+    wrong = difference(plain, code)
+    if wrong is not None:
+        raise NotRewritable(f"{path} cannot be rewritten", f"{wrong} would change", WAY_OUT)
+    file = table.File(
+        path,
+        module_name,
+        text,
+        tuple(site.id for site in found.sites),
+        tuple(function.id for function in found.functions),
+    )
+    table.record(file, found.sites, found.functions, found.bindings)
+    return Rewritten(code, plain, file)
+
+
+def _compiled(
+    text: str, path: str, module: str, plain: CodeType, flags: int
+) -> tuple[Transformer, CodeType]:
+    """Rewrite and compile; with sites on the outer loops alone where blocks nest too deep."""
+    deepest = None
+    while True:
+        tree = ast.parse(text, path)
+        found = Transformer(tree, text, path, module, plain, deepest)
+        found.run()
+        if not found.changed:
+            return found, plain
+        try:
+            return found, compile(tree, path, "exec", flags, dont_inherit=True)
+        except SyntaxError as error:
+            # Python allows 20 nested blocks, and a site takes two more than its loop.
+            if deepest == 0 or "nested" not in str(error):
+                raise
+            deepest = 4 if deepest is None else 0
+
+
+@contextmanager
+def _said_once(path: str) -> Iterator[None]:
+    """Drop Python's warnings about a file: its plain compilation has given them already.
+
+    ``warnings.catch_warnings`` would also make Python forget which warnings it has shown.
+    """
+    before = warnings.showwarning
+
+    def show(message: Any, category: Any, filename: str, *more: Any, **options: Any) -> None:
+        if filename != path:
+            before(message, category, filename, *more, **options)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before

@@ -1,0 +1,340 @@
+"""What can be read off a syntax tree before anything is rewritten."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import attrs
+
+from hookcore.errors import UsageError
+
+Loop: TypeAlias = "ast.For | ast.While | Comprehension"
+Comprehension: TypeAlias = "ast.ListComp | ast.SetComp | ast.DictComp"
+Definition: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
+LOOPS = (ast.For, ast.While, *COMPREHENSIONS)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+ROLES = ("epoch", "batch", "validation", "ignore")
+
+# fmt: off
+_SAFE_FUNCTIONS = frozenset({
+    "abs", "bool", "chr", "divmod", "enumerate", "float", "format", "getattr", "hasattr", "hash",
+    "id", "int", "isinstance", "issubclass", "len", "open", "ord", "pow", "print", "range", "repr",
+    "reversed", "round", "setattr", "str", "type", "zip",
+})
+_SAFE_METHODS = frozenset({
+    "append", "close", "decode", "encode", "endswith", "extend", "format", "insert", "item",
+    "items", "join", "keys", "lower", "readline", "readlines", "replace", "setdefault", "sort",
+    "split", "startswith", "strip", "upper", "values", "write",
+})
+# fmt: on
+_GRADIENT_MODES = frozenset({"no_grad", "inference_mode", "set_grad_enabled"})
+_TRAINING_METHODS = frozenset({"step", "backward", "zero_grad"})
+_ROLE_COMMENT = re.compile(r"#\s*hookcore:\s*(\S+)")
+_ONE_BLOCK = ("body", "orelse", "finalbody")
+_NO_EXPRESSION = frozenset({*_ONE_BLOCK, "handlers", "cases", "annotation"})
+
+
+@attrs.define(eq=False)
+class Scope:
+    """What one function, or a module, binds and holds; nested scopes do not count.
+
+    Attributes:
+        loops: Its loops and comprehensions.
+        variables: Names bound by an assignment, a loop, ``with``, ``except``, ``match``, ``del``.
+        definitions: Names bound by an import, a ``def`` or a ``class``.
+        declared: Names declared ``global`` or ``nonlocal``.
+        deleted: Names that a ``del`` or the end of an ``except`` block unbinds.
+        suspends: Whether it is a generator.
+        switches: Whether it mentions ``.eval(`` or a gradient mode.
+        trains: Whether it calls something named ``step``, ``backward`` or ``zero_grad``.
+    """
+
+    loops: list[Loop] = attrs.field(factory=list)
+    variables: set[str] = attrs.field(factory=set)
+    definitions: set[str] = attrs.field(factory=set)
+    declared: set[str] = attrs.field(factory=set)
+    deleted: set[str] = attrs.field(factory=set)
+    suspends: bool = False
+    switches: bool = False
+    trains: bool = False
+
+
+def scope_of(owner: Definition | ast.Module) -> Scope:
+    """Read one scope.
+
+    Args:
+        owner: The function or module.
+    """
+    scope = Scope()
+    if not isinstance(owner, ast.Module):
+        scope.variables.update(argument.arg for argument in arguments(owner))
+        for decorator in owner.decorator_list:
+            scope.switches = scope.switches or any(map(_is_switch, ast.walk(decorator)))
+    for node in own(owner):
+        _enter(scope, node)
+    return scope
+
+
+def _enter(scope: Scope, node: ast.AST) -> None:
+    if isinstance(node, ast.Name):
+        if not isinstance(node.ctx, ast.Load):
+            scope.variables.add(node.id)
+            if isinstance(node.ctx, ast.Del):
+                scope.deleted.add(node.id)
+        scope.switches = scope.switches or _is_switch(node)
+    elif isinstance(node, (ast.Attribute, ast.Call)):
+        scope.switches = scope.switches or _is_switch(node)
+        scope.trains = scope.trains or is_training_call(node)
+    elif isinstance(node, LOOPS):
+        scope.loops.append(node)
+    elif isinstance(node, (ast.Yield, ast.YieldFrom)):
+        scope.suspends = True
+    else:
+        _enter_names(scope, node)
+
+
+def _enter_names(scope: Scope, node: ast.AST) -> None:
+    if isinstance(node, (*DEFINITIONS, ast.ClassDef)):
+        scope.definitions.add(node.name)
+    elif isinstance(node, ast.alias):
+        scope.definitions.add(node.asname or node.name.partition(".")[0])
+    elif isinstance(node, ast.ExceptHandler) and node.name:
+        scope.variables.add(node.name)
+        scope.deleted.add(node.name)
+    elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+        scope.variables.add(node.name)
+    elif isinstance(node, ast.MatchMapping) and node.rest:
+        scope.variables.add(node.rest)
+    elif isinstance(node, (ast.Global, ast.Nonlocal)):
+        scope.declared.update(node.names)
+
+
+def own(owner: Definition | ast.Module) -> Iterator[ast.AST]:
+    """The nodes of one scope; of a nested scope the node itself and what is evaluated outside it.
+
+    The targets of comprehensions are left out: they are no variables of the scope.
+    """
+    stack: list[ast.AST] = list(owner.body)
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, DEFINITIONS):
+            stack += [*node.decorator_list, *_defaults(node.args)]
+        elif isinstance(node, ast.Lambda):
+            stack += _defaults(node.args)
+        elif isinstance(node, ast.ClassDef):
+            stack += [*node.decorator_list, *node.bases, *node.keywords]
+        elif isinstance(node, ast.comprehension):
+            stack += [node.iter, *node.ifs]
+        elif isinstance(node, ast.AnnAssign):
+            stack += [node.target, *([node.value] if node.value else ())]
+        elif type(node).__name__ != "TypeAlias":
+            stack += ast.iter_child_nodes(node)
+
+
+def _defaults(args: ast.arguments) -> list[ast.expr]:
+    return [*args.defaults, *(default for default in args.kw_defaults if default is not None)]
+
+
+def arguments(function: Definition) -> list[ast.arg]:
+    """A function's parameters, in the order of ``co_varnames``."""
+    args = function.args
+    stars = [star for star in (args.vararg, args.kwarg) if star is not None]
+    return [*args.posonlyargs, *args.args, *args.kwonlyargs, *stars]
+
+
+def _is_switch(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Attribute) and node.func.attr == "eval"
+    if isinstance(node, ast.Attribute):
+        return node.attr in _GRADIENT_MODES
+    return isinstance(node, ast.Name) and node.id in _GRADIENT_MODES
+
+
+def is_training_call(node: ast.AST) -> bool:
+    """Whether a node calls a method named ``step``, ``backward`` or ``zero_grad``."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    return node.func.attr in _TRAINING_METHODS
+
+
+def early_declarations(function: Definition) -> set[str]:
+    """Names declared ``global`` or ``nonlocal`` before anything is put into the function.
+
+    Later declarations are left alone: Python refuses a name that is read before them.
+    """
+    names: set[str] = set()
+    for statement in function.body:
+        if isinstance(statement, (ast.Global, ast.Nonlocal)):
+            names.update(statement.names)
+        elif not isinstance(statement, (ast.Expr, ast.Import, ast.ImportFrom)):
+            break
+    return names
+
+
+def can_step(loop: Loop) -> bool:
+    """Whether anything in a loop can reach an optimizer's step.
+
+    It cannot where it calls nothing, or only harmless builtins and methods of builtin types, and
+    iterates over a plain name, an attribute or the result of such a call. A generator bound to a
+    plain name is taken to be data.
+    """
+    parts: list[ast.AST]
+    if isinstance(loop, ast.For):
+        parts = [loop.iter, *loop.body, *loop.orelse]
+    elif isinstance(loop, ast.While):
+        parts = [loop.test, *loop.body, *loop.orelse]
+    else:
+        parts = [loop]
+    raised = set()
+    for part in parts:
+        for node in ast.walk(part):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                raised.add(node.exc)  # an exception is built, and the loop is left
+            elif node not in raised and _can_run_code(node):
+                return True
+    return False
+
+
+def _can_run_code(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return not _is_safe(node.func)
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+
+def _is_safe(function: ast.expr) -> bool:
+    if isinstance(function, ast.Name):
+        return function.id in _SAFE_FUNCTIONS
+    return isinstance(function, ast.Attribute) and function.attr in _SAFE_METHODS
+
+
+def roles(loops: Iterable[ast.AST], source: str, path: str) -> dict[ast.AST, str]:
+    """The roles that ``# hookcore: role`` comments in the loops' heads give them.
+
+    A comment in the head of a ``for`` or ``while`` is not for the comprehensions in that head.
+
+    Args:
+        loops: The file's loops.
+        source: The file's text.
+        path: The file, for messages.
+
+    Raises:
+        UsageError: A comment at a loop names no role.
+    """
+    comments = _comments(source)
+    found: dict[ast.AST, str] = {}
+    if not comments:
+        return found
+    ordered = sorted(loops, key=lambda loop: isinstance(loop, COMPREHENSIONS))
+    for loop in ordered:
+        for line in _head_lines(loop):
+            if line in comments:
+                found[loop] = _checked(comments.pop(line), path, line)
+                break
+    return found
+
+
+def _comments(source: str) -> dict[int, str]:
+    if "hookcore:" not in source:
+        return {}
+    matches = ((n, _ROLE_COMMENT.search(line)) for n, line in enumerate(source.split("\n"), 1))
+    return {number: match[1] for number, match in matches if match}
+
+
+def _checked(role: str, path: str, line: int) -> str:
+    if role in ROLES:
+        return role
+    raise UsageError(
+        f"{path}:{line}: '# hookcore: {role}' is no role of a loop",
+        f"a loop is one of: {', '.join(ROLES)}",
+        "correct the comment, or take it away",
+    )
+
+
+def _head_lines(loop: ast.AST) -> range:
+    """Lines from a loop's first to the last of its head; of a comprehension, all."""
+    head: ast.AST = loop
+    if isinstance(loop, ast.For):
+        head = loop.iter
+    elif isinstance(loop, ast.While):
+        head = loop.test
+    return range(getattr(loop, "lineno", 0), getattr(head, "end_lineno", 0) + 1)
+
+
+def names_in(node: ast.AST) -> tuple[str, ...]:
+    """Names and attributes that an expression mentions, each once."""
+    found: dict[str, None] = {}
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            found[part.id] = None
+        elif isinstance(part, ast.Attribute):
+            found[part.attr] = None
+    return tuple(found)
+
+
+def target_names(target: ast.expr) -> tuple[str, ...]:
+    """Names that a target binds; of an attribute its last name, of an item nothing."""
+    if isinstance(target, ast.Name):
+        return (target.id,)
+    if isinstance(target, ast.Attribute):
+        return (target.attr,)
+    if isinstance(target, ast.Starred):
+        return target_names(target.value)
+    if isinstance(target, (ast.Tuple, ast.List)):
+        return tuple(name for part in target.elts for name in target_names(part))
+    return ()
+
+
+def plain_names(target: ast.expr) -> Iterator[str]:
+    """The variables that a target binds."""
+    if isinstance(target, ast.Name):
+        yield target.id
+    elif isinstance(target, ast.Starred):
+        yield from plain_names(target.value)
+    elif isinstance(target, (ast.Tuple, ast.List)):
+        for part in target.elts:
+            yield from plain_names(part)
+
+
+def expressions(statement: ast.stmt) -> Iterator[ast.expr]:
+    """The expressions of a statement itself, without its blocks and without annotations."""
+    for name, value in ast.iter_fields(statement):
+        if name in _NO_EXPRESSION:
+            continue
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, ast.expr):
+                yield item
+            elif isinstance(item, ast.withitem):
+                yield item.context_expr
+    for handler in getattr(statement, "handlers", ()):
+        if handler.type is not None:
+            yield handler.type
+    for case in getattr(statement, "cases", ()):
+        if case.guard is not None:
+            yield case.guard
+
+
+def blocks(statement: ast.stmt) -> Iterator[tuple[ast.AST, str]]:
+    """Where a compound statement keeps its blocks: an owner and the name of its field."""
+    for name in _ONE_BLOCK:
+        if getattr(statement, name, None):
+            yield statement, name
+    for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+        yield part, "body"
+
+
+def ordinals(tree: ast.Module) -> dict[ast.AST, int]:
+    """The loops of a file, numbered as they are read."""
+    loops = [node for node in ast.walk(tree) if isinstance(node, LOOPS)]
+    loops.sort(key=lambda node: (node.lineno, node.col_offset))
+    return {node: number for number, node in enumerate(loops)}
+
+
+def first_line(function: Definition) -> int:
+    """``co_firstlineno``: the line of the first decorator, where there is one."""
+    return min([function.lineno, *(item.lineno for item in function.decorator_list)])

@@ -1,0 +1,395 @@
+"""The walk over one file's syntax tree that puts the sites in."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any
+
+import attrs
+
+from hookcore.plain import syntax, table
+from hookcore.plain.codes import Codes
+from hookcore.plain.snippets import Snippets, Variable
+from hookcore.plain.variables import variables
+
+_SITES_ONLY = frozenset({"forward", "__call__", "__init__"})
+_NO_SCALAR = (*syntax.COMPREHENSIONS, ast.List, ast.Dict, ast.Set, ast.Tuple, ast.GeneratorExp,
+              ast.Lambda, ast.JoinedStr)  # fmt: skip
+_Owner = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@attrs.define(eq=False)
+class _Loop:
+    """A loop that the walk is inside of.
+
+    Attributes:
+        site: Its id, or None where it is no site.
+        body: Whether the walk is in its body, and not in its ``else``.
+        breaks: Whether a ``break`` leaves it.
+        reads: What its tail does.
+        bindings: Ids of the assignments whose innermost loop it is.
+    """
+
+    site: int | None
+    body: bool = True
+    breaks: bool = False
+    reads: list[ast.stmt] = attrs.field(factory=list)
+    bindings: list[int] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class _Frame:
+    """The scope that the walk is in.
+
+    Attributes:
+        full: Whether more than sites is put in.
+        function: Id of the function where it reports its return.
+        variables: What its insertions read.
+        loops: The loops around the walk's place, outermost first.
+        bindings: Ids by name and innermost site.
+    """
+
+    full: bool
+    function: int | None = None
+    variables: tuple[Variable, ...] = ()
+    loops: list[_Loop] = attrs.field(factory=list)
+    bindings: dict[tuple[str, int | None], int] = attrs.field(factory=dict)
+
+    def names(self, *, settable: bool) -> tuple[str, ...]:
+        """Names that are shown, as the user writes them."""
+        return tuple(v.source for v in self.variables if v.shown and v.settable is settable)
+
+    def outermost(self) -> int | None:
+        """The outermost site that is not left yet."""
+        return next((loop.site for loop in self.loops if loop.site is not None), None)
+
+    def innermost(self) -> _Loop | None:
+        """The innermost site in whose body the walk is."""
+        found = (loop for loop in reversed(self.loops) if loop.body and loop.site is not None)
+        return next(found, None)
+
+
+class Transformer:
+    """Changes one file's tree in place, and notes what it has put in.
+
+    Args:
+        tree: The tree.
+        text: What it was read from.
+        path: The file, as its code objects name it.
+        module: Name of the module.
+        plain: Python's own compilation of the text.
+        deepest: How many sites may nest, or None for any number.
+    """
+
+    def __init__(
+        self,
+        tree: ast.Module,
+        text: str,
+        path: str,
+        module: str,
+        plain: CodeType,
+        deepest: int | None = None,
+    ) -> None:
+        self.sites: list[table.Site] = []
+        self.functions: list[table.Function] = []
+        self.bindings: list[table.Binding] = []
+        self._tree, self._path, self._module, self._deepest = tree, path, module, deepest
+        self._codes = Codes(plain)
+        self._ordinals = syntax.ordinals(tree)
+        self._roles = syntax.roles(self._ordinals, text, path)
+        self._comprehensive = any(map(_is_comprehension, self._ordinals))
+        self._verdicts: dict[ast.AST, bool] = {}
+        self._frame: _Frame | None = None
+        self._follows = False
+        self._qualname = ""
+        self._class: ast.ClassDef | None = None  # the class in whose body the walk is
+        self._owner = ""  # name of the class around it, for private names
+        self._special: dict[type, Callable[[Any], list[ast.stmt]]] = {
+            ast.For: self._loop,
+            ast.While: self._loop,
+            ast.Break: self._jump,
+            ast.Continue: self._jump,
+            ast.Return: self._return,
+            ast.Assign: self._assignment,
+            ast.AugAssign: self._assignment,
+            ast.AnnAssign: self._assignment,
+        }
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was put in."""
+        return bool(self.sites or self.functions)
+
+    def run(self) -> None:
+        """Walk the whole tree."""
+        self._frame = _Frame(full=True)
+        self._tree.body = self._block(self._tree.body)
+
+    # -- scopes
+
+    def _block(self, body: list[ast.stmt], *, repeated: bool = False) -> list[ast.stmt]:
+        before = self._follows
+        out: list[ast.stmt] = []
+        for number, node in enumerate(body, 1):
+            self._follows = before or repeated or number < len(body)
+            out += self._statement(node)
+        self._follows = before
+        return out
+
+    def _statement(self, node: ast.stmt) -> list[ast.stmt]:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            self._definition(node)
+            return [node]
+        if self._frame is not None:
+            if self._comprehensive:
+                self._comprehensions(self._frame, node)
+            special = self._special.get(type(node))
+            if special is not None:
+                return special(node)
+        for owner, name in syntax.blocks(node):
+            setattr(owner, name, self._block(getattr(owner, name)))
+        return [node]
+
+    def _definition(self, node: _Owner) -> None:
+        before = self._frame, self._follows, self._qualname, self._class, self._owner
+        self._qualname = f"{self._qualname}{node.name}"
+        self._follows = False
+        if isinstance(node, ast.ClassDef):
+            # What a class body runs is left as it is; its methods are not.
+            self._frame, self._class, self._owner = None, node, node.name
+            self._qualname += "."
+            node.body = self._block(node.body)
+        else:
+            self._function(node)
+        self._frame, self._follows, self._qualname, self._class, self._owner = before
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        frame = self._frame = self._frame_of(node)
+        qualname, self._qualname = self._qualname, f"{self._qualname}.<locals>."
+        self._class = None
+        node.body = self._block(node.body)
+        if frame is None or frame.function is None:
+            return
+        if not isinstance(node.body[-1], (ast.Return, ast.Raise)):
+            node.body += self._report(frame, ast.copy_location(ast.Return(), node.body[-1]))
+        self.functions.append(
+            table.Function(
+                id=frame.function,
+                path=self._path,
+                line=node.lineno,
+                module=self._module,
+                qualname=qualname,
+                names=frame.names(settable=True),
+                free=frame.names(settable=False),
+                bindings=tuple(frame.bindings.values()),
+            )
+        )
+
+    def _frame_of(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> _Frame | None:
+        """What is put into a function; None: nothing, as into coroutines and generators."""
+        if isinstance(node, ast.AsyncFunctionDef):
+            return None
+        scope, code = syntax.scope_of(node), self._codes.of(node)
+        if scope.suspends or code is None:
+            return None
+        if self._sites_only(node, scope):
+            return _Frame(full=False)
+        shown = tuple(variables(node, scope, code, self._owner))
+        return _Frame(full=True, function=table.next_id(), variables=shown)
+
+    def _sites_only(self, node: ast.FunctionDef, scope: syntax.Scope) -> bool:
+        if node.name in _SITES_ONLY:
+            return True
+        if not scope.switches and not any(map(self._is_site, scope.loops)):
+            return True
+        # What a module computes may be compiled; a method that trains or evaluates is not.
+        members = self._class.body if self._class is not None else ()
+        module = any(getattr(member, "name", None) == "forward" for member in members)
+        return module and not scope.trains and not scope.switches
+
+    # -- loops
+
+    def _is_site(self, node: syntax.Loop) -> bool:
+        if node not in self._verdicts:
+            self._verdicts[node] = node in self._roles or syntax.can_step(node)
+        return self._verdicts[node]
+
+    def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
+        frame = self._here
+        depth = sum(loop.site is not None for loop in frame.loops)
+        if not self._is_site(node) or (self._deepest is not None and depth >= self._deepest):
+            self._walk_loop(frame, node, _Loop(None))
+            return [node]
+        loop = _Loop(table.next_id())
+        site, new = self._site(frame, node, loop.site), Snippets(node)
+        if frame.full and frame.function is None:
+            loop.reads = [new.do("see_globals", new.constant(site.id))]
+        elif frame.full:
+            loop.reads = new.reads(site.id, frame.variables)
+        self._walk_loop(frame, node, loop)
+        site.breaks, site.bindings = loop.breaks, tuple(loop.bindings)
+        if isinstance(node, ast.For):
+            node.iter = _call_each(site.id, node.iter)
+        else:
+            node.test = Snippets(node.test).condition(site.id, node.test)
+        if frame.full:
+            body = new.when(site.id, "back", [*node.body, *_tail(loop, node)], negated=True)
+            body.orelse = [*loop.reads, *new.write_back(site.id, frame.variables)]
+            node.body = [body]
+        return [new.guarded(node, site.id)]
+
+    def _walk_loop(self, frame: _Frame, node: ast.For | ast.While, loop: _Loop) -> None:
+        frame.loops.append(loop)
+        node.body = self._block(node.body, repeated=True)
+        frame.loops[-1] = _Loop(loop.site, body=False)
+        node.orelse = self._block(node.orelse)
+        frame.loops.pop()
+
+    def _comprehensions(self, frame: _Frame, statement: ast.stmt) -> None:
+        stack: list[ast.AST] = list(syntax.expressions(statement))
+        while stack:
+            node = stack.pop()
+            if isinstance(node, ast.GeneratorExp):
+                stack.append(node.generators[0].iter)  # the rest is a generator's
+                continue
+            if isinstance(node, ast.Lambda):
+                stack.append(node.body)
+                continue
+            stack += ast.iter_child_nodes(node)
+            if isinstance(node, syntax.COMPREHENSIONS) and self._is_site(node):
+                first = node.generators[0]
+                if not first.is_async:
+                    site = self._site(frame, node, table.next_id())
+                    first.iter = _call_each(site.id, first.iter)
+
+    def _site(self, frame: _Frame, node: syntax.Loop, number: int | None) -> table.Site:
+        """Note a site; to be called before its parts are rewritten."""
+        assert number is not None
+        kind, head, target = _parts(node)
+        inner = frame.innermost()
+        statement = not _is_comprehension(node)
+        site = table.Site(
+            id=number,
+            kind=kind,
+            path=self._path,
+            line=node.lineno,
+            ordinal=self._ordinals[node],
+            module=self._module,
+            scope=self._scope,
+            function=frame.function,
+            parent=inner.site if inner is not None else None,
+            targets=syntax.target_names(target) if target is not None else (),
+            mentions=syntax.names_in(head),
+            names=frame.names(settable=True) if statement and frame.full else (),
+            free=frame.names(settable=False) if statement and frame.full else (),
+            role_comment=self._roles.get(node),
+            endless=kind == "while" and isinstance(head, ast.Constant) and bool(head.value),
+            follows=self._follows,
+            may_step=any(map(syntax.is_training_call, ast.walk(node))),
+        )
+        self.sites.append(site)
+        return site
+
+    def _jump(self, node: ast.Break | ast.Continue) -> list[ast.stmt]:
+        new = Snippets(node)
+        out: list[ast.stmt] = []
+        for loop in reversed(self._here.loops):
+            if not loop.body:
+                # It leaves the else of a loop that is over, for the sake of one around it.
+                if loop.site is not None:
+                    out.append(new.do("left", new.constant(loop.site)))
+                continue
+            loop.breaks = loop.breaks or isinstance(node, ast.Break)
+            out += _tail(loop, node)
+            break
+        return [*out, node]
+
+    # -- returns and bindings
+
+    def _return(self, node: ast.Return) -> list[ast.stmt]:
+        frame = self._here
+        return [node] if frame.function is None else self._report(frame, node)
+
+    def _report(self, frame: _Frame, node: ast.Return) -> list[ast.stmt]:
+        assert frame.function is not None
+        new, at = Snippets(node), Snippets(node.value or node)
+        outermost = frame.outermost()
+        where = () if outermost is None else (at.constant(outermost),)
+        value = node.value or at.constant(None)
+        node.value = at.call("returned", at.constant(frame.function), value, *where)
+        if not frame.variables:
+            return [node]
+        reads = new.reads(frame.function, frame.variables)
+        return [new.when(frame.function, "frames", reads), node]
+
+    def _assignment(self, node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> list[ast.stmt]:
+        frame = self._here
+        loop = frame.innermost()
+        if not frame.full or (frame.function is None and loop is None):
+            return [node]
+        own = set(frame.names(settable=True))
+        site = loop.site if loop is not None else None
+        out: list[ast.stmt] = [node]
+        for name in dict.fromkeys(_scalars(node)):
+            if frame.function is None or name in own:
+                number = frame.bindings.get((name, site))
+                if number is None:
+                    number = frame.bindings[name, site] = table.next_id()
+                    self.bindings.append(table.Binding(number, name, frame.function, site))
+                    if loop is not None:
+                        loop.bindings.append(number)
+                out.append(Snippets(node).mark(number))
+        return out
+
+    @property
+    def _here(self) -> _Frame:
+        assert self._frame is not None
+        return self._frame
+
+    @property
+    def _scope(self) -> str:
+        return self._qualname.removesuffix(".<locals>.") or "<module>"
+
+
+def _is_comprehension(node: ast.AST) -> bool:
+    return isinstance(node, syntax.COMPREHENSIONS)
+
+
+def _parts(node: syntax.Loop) -> tuple[table.Kind, ast.expr, ast.expr | None]:
+    """What a loop is, what its head asks, and what it binds."""
+    if isinstance(node, ast.For):
+        return "for", node.iter, node.target
+    if isinstance(node, ast.While):
+        return "while", node.test, None
+    return "comprehension", node.generators[0].iter, node.generators[0].target
+
+
+def _call_each(site: int, iterable: ast.expr) -> ast.Call:
+    new = Snippets(iterable)
+    return new.call("each", new.constant(site), iterable)
+
+
+def _tail(loop: _Loop, place: ast.stmt) -> list[ast.stmt]:
+    """``if site in h.tails: ...``; the reads themselves keep the loop's own place."""
+    if loop.site is None or not loop.reads:
+        return []
+    return [Snippets(place).when(loop.site, "tails", loop.reads)]
+
+
+def _scalars(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> Iterator[str]:
+    """The variables that an assignment may bind to a number or a tensor."""
+    if not isinstance(node, ast.Assign):
+        if node.value is not None and not _is_no_scalar(node.value):
+            yield from syntax.plain_names(node.target)
+        return
+    for target in node.targets:
+        if not isinstance(target, ast.Name) or not _is_no_scalar(node.value):
+            yield from syntax.plain_names(target)
+
+
+def _is_no_scalar(value: ast.expr) -> bool:
+    if isinstance(value, ast.Constant):
+        return not isinstance(value.value, (int, float))
+    return isinstance(value, _NO_SCALAR)
