@@ -23,6 +23,7 @@ if importlib.util.find_spec("torch") is None or importlib.util.find_spec("numpy"
 else:
     import numpy
     import torch
+    import torch._dynamo  # optimizers import it, and it sets a variable of the environment
 
     from hookcore.snapshot import Header, ObjectRecord, Snapshot
 
@@ -68,7 +69,11 @@ def _values():
         "sets": [set(), {1, 2, 300}, frozenset({"a"}), frozenset()],
         "deques": [collections.deque([1, 2], maxlen=2), collections.deque()],
         "spans": [range(0, 10, 3), range(10**30), slice(1, None, 2)],
-        "paths": [pathlib.PurePosixPath("/a/b"), pathlib.PureWindowsPath("c:/x"), pathlib.Path("x")],
+        "paths": [
+            pathlib.PurePosixPath("/a/b"),
+            pathlib.PureWindowsPath("c:/x"),
+            pathlib.Path("x"),
+        ],
         "spaces": [argparse.Namespace(lr=0.1, n=None), types.SimpleNamespace(a=[1])],
         "times": [
             datetime.date(2024, 2, 29),
@@ -122,7 +127,7 @@ def _tensors():
         "odd": [torch.tensor(1.5), torch.empty(0, 3), torch.empty((2, 0)), base.t()],
         "views": [base, base[1], base[:, 1:3], base.view(torch.int32)],
         "expanded": torch.tensor([1.0, 2.0]).expand(3, 2),
-        "last": torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last),
+        "last": torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last),
         "parameter": [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(base[0], False)],
         "grad": torch.ones(2, requires_grad=True),
         "sparse": [sparse, sparse.coalesce()],
@@ -147,12 +152,16 @@ def _snapshot(**changes):
         ),
         "position": {"sites": [("train.py", 0)], "epoch": 3, "step": 12, "digests": {"a": "b"}},
         "objects": [
-            ObjectRecord("model", "module", "torch.nn:Sequential", model.state_dict(), {"t": [True]}),
+            ObjectRecord(
+                "model", "module", "torch.nn:Sequential", model.state_dict(), {"t": [True]}
+            ),
             ObjectRecord("self.opt", "optimizer", "torch.optim:Adam", optimizer.state_dict()),
         ],
         "variables": _values(),
         "rng": {"torch": torch.get_rng_state(), "numpy": numpy.random.RandomState(1).get_state()},
-        "plugins": {"earlystop": {"version": "0.1", "state": {"best": 0.5, "weights": torch.ones(2)}}},
+        "plugins": {
+            "earlystop": {"version": "0.1", "state": {"best": 0.5, "weights": torch.ones(2)}}
+        },
         "metrics": {"loss": 0.25, "val": float("nan")},
         "notes": ["variables.log: <class 'io.TextIOWrapper'>"],
     }
@@ -186,8 +195,10 @@ def _same(left, right, seen=None):
     if isinstance(left, torch.Tensor):
         return _same_tensor(left, right)
     if isinstance(left, numpy.ndarray | numpy.generic):
-        return left.dtype == right.dtype and left.shape == right.shape and (
-            left.tobytes() == right.tobytes()
+        return (
+            left.dtype == right.dtype
+            and left.shape == right.shape
+            and (left.tobytes() == right.tobytes())
         )
     if isinstance(left, enum.Enum):
         return left is right
@@ -212,7 +223,9 @@ def _same(left, right, seen=None):
         return left.as_tuple() == right.as_tuple()
     if isinstance(left, datetime.datetime | datetime.time):
         zones = _same(left.tzinfo, right.tzinfo)
-        return zones and left == right and (left.fold, left.tzname()) == (right.fold, right.tzname())
+        return (
+            zones and left == right and (left.fold, left.tzname()) == (right.fold, right.tzname())
+        )
     return left == right
 
 
@@ -232,9 +245,10 @@ def _same_tensor(left, right):
         and left.shape == right.shape
         and left.stride() == right.stride()
         and left.requires_grad == right.requires_grad
-        and left.contiguous().flatten().view(torch.uint8).equal(
-            right.contiguous().flatten().view(torch.uint8)
-        )
+        and left.contiguous()
+        .flatten()
+        .view(torch.uint8)
+        .equal(right.contiguous().flatten().view(torch.uint8))
     )
 
 

@@ -314,7 +314,10 @@ def test_a_real_limit_on_the_size_of_a_file(tmp_path):
             print("refused:", error.why)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.startswith("refused:"), done.stderr
     assert "too large" in done.stdout
@@ -461,5 +464,3 @@ def test_a_forged_manifest_names_no_other_file(good, tmp_path):
     (good / MANIFEST).write_bytes(text)
     with pytest.raises(SnapshotError, match=r"state\.json"):
         manifest(good)
-
-

@@ -1,0 +1,39 @@
+"""A checkpoint that was written once stays readable.
+
+``data/format-1`` was written by the test's own snapshot (``conftest.py``, ``make_snapshot``) when
+format 1 was made. It is never written again: a new format gets a folder and a test of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hookcore.snapshot import export, manifest, read, verify
+
+DATA = Path(__file__).parent / "data" / "format-1"
+
+
+def test_format_1_is_read(make_snapshot, same):
+    found, expected = read(DATA), make_snapshot()
+    assert found.header == expected.header
+    assert found.header.format == 1
+    for name in ("position", "plugins", "metrics", "notes"):
+        assert same(getattr(expected, name), getattr(found, name)), name
+    for name, value in expected.variables.items():
+        if name != "paths":  # the concrete class is the system's
+            assert same(value, found.variables[name]), name
+    model, optimizer = found.objects
+    assert (model.name, model.kind, optimizer.name) == ("model", "module", "self.opt")
+    assert model.state["0.weight"].shape == (2, 3)
+    assert model.state._metadata["1"] == {"version": 2}
+    assert model.extras == {"t": [True]}
+    assert optimizer.state["state"][0]["step"].item() == 1.0
+
+
+def test_format_1_is_verified(classes):
+    assert verify(DATA).header == manifest(DATA).header
+
+
+def test_format_1_is_read_without_its_classes(no_classes, tmp_path):
+    assert read(DATA).variables["mode"][0].content == "EVAL"
+    export(DATA, tmp_path / "model.pt")
