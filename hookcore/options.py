@@ -8,7 +8,6 @@ import functools
 import inspect
 import numbers
 import operator
-import os
 import sys
 import types
 import typing
@@ -252,10 +251,8 @@ def _scalar(value: Any, kind: type, is_text: bool) -> Any:
     try:
         if kind is str:
             return operator.add("", value)
-        if issubclass(kind, Path):
-            if not (path := os.fspath(value)):
-                raise ValueError
-            return Path(path).expanduser()
+        if issubclass(kind, Path) and value != "":
+            return Path(value).expanduser()
         return _number(value, kind, is_text)
     except (ValueError, TypeError):
         raise ValueError(f"{value!r} is no {spell(kind)}") from None
