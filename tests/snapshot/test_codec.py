@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 import types
+import typing
 
 import numpy
 import pytest
@@ -214,7 +215,7 @@ def quantized():
         (lambda: torch.nn.Linear(1, 1), "Linear"),
         (lambda: torch.max(torch.eye(2), 0), "torch.return_types.max"),
         (lambda: enum.Enum("Here", "A").A, "defines no class Here"),
-        (lambda: collections.namedtuple("Here", "a")(1), "no class Here"),
+        (lambda: typing.NamedTuple("Here", [("a", int)])(1), "no class Here"),
     ],
 )
 def test_what_cannot_be_kept_is_named(make, reason):
@@ -261,7 +262,7 @@ def test_a_class_that_changed_is_said(classes, monkeypatch):
     config = dataclasses.make_dataclass("Config", [("lr", float), ("layers", list), ("new", int)])
     monkeypatch.setattr(classes, "Config", config)
     monkeypatch.setattr(classes, "Mode", enum.Enum("Mode", ["TRAIN"]))
-    monkeypatch.setattr(classes, "Pair", collections.namedtuple("Pair", ["a", "b"]))
+    monkeypatch.setattr(classes, "Pair", typing.NamedTuple("Pair", [("a", int), ("b", int)]))
     with pytest.raises(SnapshotError) as caught:
         decode(encoded)
     assert "a field new now that was not saved" in caught.value.why

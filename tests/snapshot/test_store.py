@@ -40,6 +40,10 @@ from hookcore.snapshot.manifests import MANIFEST, PARTS, STATE, TENSORS, manifes
 ALL = (MANIFEST, *PARTS)
 
 
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
 @pytest.fixture
 def good(make_snapshot, tmp_path):
     """A checkpoint on the disk."""
@@ -82,7 +86,7 @@ def test_round_trip(make_snapshot, same_snapshot, tmp_path):
     folder = write(snapshot, tmp_path / "deep" / "epoch-3")
     assert same_snapshot(snapshot, read(folder))
     assert sorted(path.name for path in folder.iterdir()) == sorted(ALL)
-    assert os.listdir(folder.parent) == ["epoch-3"]
+    assert names(folder.parent) == ["epoch-3"]
 
 
 def test_a_state_dict_keeps_its_versions(good):
@@ -186,13 +190,13 @@ def test_a_value_outside_the_set_is_named_and_nothing_is_written(tmp_path):
     with pytest.raises(NotEncodable) as caught:
         write(snapshot, tmp_path / "x")
     assert caught.value.path == "objects['self.opt'].state.lr"
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_a_tensor_in_the_position_is_refused(tmp_path):
-    with pytest.raises(SnapshotError, match="loss.item"):
+    with pytest.raises(SnapshotError, match=r"loss\.item"):
         write(small(position={"loss": torch.ones(1)}), tmp_path / "x")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_two_objects_with_one_name_are_refused(tmp_path):
@@ -296,7 +300,7 @@ def test_an_error_in_the_middle_of_a_file(error, after, tmp_path, monkeypatch):
     expected = SnapshotError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         write(small(variables={"x": torch.ones(100_000)}), tmp_path / "x")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -321,7 +325,7 @@ def test_a_real_limit_on_the_size_of_a_file(tmp_path):
     )
     assert done.stdout.startswith("refused:"), done.stderr
     assert "too large" in done.stdout
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_a_file_in_place_of_the_directory(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import os
 import sys
 
 import pytest
@@ -11,6 +10,10 @@ import torch
 
 from hookcore.errors import SnapshotError, UsageError
 from hookcore.snapshot import Header, ObjectRecord, Snapshot, export, write
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 class Tied(torch.nn.Module):
@@ -55,7 +58,7 @@ def test_one_model_has_its_own_keys(tmp_path, suffix):
     fresh.load_state_dict(load(path))
     assert fresh.first.weight.equal(model.first.weight)
     assert fresh.view.equal(model.view)
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", path.name]
+    assert names(tmp_path) == ["checkpoint", path.name]
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -93,7 +96,7 @@ def test_without_safetensors(tmp_path, monkeypatch):
         export(folder, tmp_path / "model.safetensors")
     assert "No module named" in caught.value.why
     assert "pip install safetensors" in caught.value.way_out
-    assert os.listdir(tmp_path) == ["checkpoint"]
+    assert names(tmp_path) == ["checkpoint"]
 
 
 def test_a_name_of_no_format_and_one_that_exists(tmp_path):
