@@ -111,6 +111,7 @@ class Life:
         self.end_fit(how)
         if error is not None and how == "exception" and self.events.on_exception is not None:
             self.events.on_exception(self.run, error)
+        self._take_emergency()
         if self.events.on_run_end is not None:
             self.events.on_run_end(self.run, how)
 
@@ -272,6 +273,14 @@ class Life:
             self.events.on_stop(self.run, fit, fit.stopped.reason, fit.stopped.by)
         if self._capture is not None:
             self._take_capture()
+
+    def _take_emergency(self) -> None:
+        """What was asked for after the last head: the weights alone, for no head will come."""
+        fit, reason = self.run.fit, self._capture
+        self._capture = None
+        if reason is not None and fit is not None and self.events.on_checkpoint_save is not None:
+            snapshot = self.host.emergency(fit, reason)
+            self.events.on_checkpoint_save(self.run, fit, snapshot)
 
     def _take_capture(self) -> None:
         if self.events.on_checkpoint_save is None:

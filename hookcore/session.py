@@ -96,6 +96,8 @@ class Session:
             return
         try:
             self.host.close_all(how)
+            if how == "finished" and self.run.fit is not None and self.run.fit.stopped is not None:
+                how = "stopped"
             self.life.end_run(how, error)
             self._closing_lines(how)
         finally:

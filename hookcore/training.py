@@ -47,6 +47,9 @@ class Host(Protocol):
     def capture(self, reason: str) -> Any:
         """A Snapshot of this head, or None where the state can first be read at the next one."""
 
+    def emergency(self, fit: Fit, reason: str) -> Any:
+        """A Snapshot of the weights alone, after an exception."""
+
     def verdict(self) -> str | None:
         """Why a resume is impossible, or None."""
 
@@ -286,7 +289,8 @@ class Run:
         """Take a checkpoint at the fit's next head, where state is whole.
 
         Asked for inside ``on_epoch_end``, ``on_stop`` or ``on_signal`` it is taken at once, after
-        the other listeners have run. ``on_checkpoint_save`` delivers it.
+        the other listeners have run; inside ``on_exception`` it holds the weights alone.
+        ``on_checkpoint_save`` delivers it.
         """
         self.control.capture(reason)
 

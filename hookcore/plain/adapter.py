@@ -18,7 +18,7 @@ from hookcore.plain.sizes import reader_for, size_of
 if TYPE_CHECKING:
     from hookcore.hookspecs import How
     from hookcore.life import Life
-    from hookcore.plain.state import Pending
+    from hookcore.plain.pending import Pending
     from hookcore.plain.taps import Taps
     from hookcore.training import Fit, Role, Run
 
@@ -46,6 +46,7 @@ class Plain:
         given: Values that generated code takes back into a frame.
         calls: Whether calls of the instrumented function may be the epochs.
         evaluated_at: Sites of loops that validated, in the order they were met.
+        entries: How often a site has been entered, less one.
         idle: Sites that turned out not to matter.
     """
 
@@ -69,6 +70,7 @@ class Plain:
         self.calls = calls
         self.evaluated_at: dict[int, None] = {}
         self.idle: set[int] = set()
+        self.entries: dict[int, int] = {}
         self._head: Loop | None = None
         self._head_names: dict[str, Any] = {}
         self._cut = False
@@ -185,8 +187,10 @@ class Plain:
     def enter(self, loop: Loop) -> None:
         """A loop is at its first head."""
         self.stack.append(loop)
+        site = loop.site.id
+        self.entries[site] = self.entries.get(site, -1) + 1
         if self.pending is not None and self.pending.reached(loop):
-            gate.back.add(loop.site.id)
+            gate.back.add(site)
         elif loop.role == "batch" and self.taps is not None:
             self.taps.batches_begin()
         elif loop.role is None and self.life.in_batch and self.taps is not None:
@@ -332,18 +336,26 @@ class Plain:
     def capture(self, reason: str) -> Any:
         """A snapshot of the head that is attended to, or None: at the next one."""
         loop, roles = self._head, self.recognition.roles
-        if loop is None or roles is None or self.taps is None:
+        if roles is None or self.taps is None:
             return None
         from hookcore.plain import state
 
-        outermost = loop is roles.outer
-        if outermost and not self._head_names and loop.site.id not in self._wanted:
-            self._wanted.add(loop.site.id)
-            gate.tails.add(loop.site.id)
+        if loop is None or loop is not roles.outer:
+            return state.capture(self, None, {}, reason)
+        site = loop.site
+        if site.names and not self._head_names and site.id not in self._wanted:
+            self._wanted.add(site.id)
+            gate.tails.add(site.id)
             self.unusual = True
             return None
-        self._wanted.discard(loop.site.id)
-        return state.capture(self, loop, self._head_names, reason, outermost=outermost)
+        self._wanted.discard(site.id)
+        return state.capture(self, loop, self._head_names, reason)
+
+    def emergency(self, fit: Fit, reason: str) -> Any:
+        """Weights alone, after an exception."""
+        from hookcore.plain import state
+
+        return state.emergency(self, fit, reason)
 
     def verdict(self) -> str | None:
         """Why a resume at this fit's outermost loop is impossible, or None."""
@@ -353,9 +365,9 @@ class Plain:
 
     def restore(self, snapshot: Any) -> None:
         """Continue from a snapshot when its loop is reached."""
-        from hookcore.plain import state
+        from hookcore.plain.pending import Pending
 
-        self.pending = state.Pending(self, snapshot)
+        self.pending = Pending(self, snapshot)
 
     def copy_weights(self, fit: Fit) -> Any:
         """A copy of the trained models' weights, in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ Item = TypeVar("Item")
 def settings_of_call(call: Mapping[str, Any], caller: str) -> Settings:
     """The frozen settings of one call, made where the user stands."""
     given = {name: value for name, value in call.items() if value is not None}
-    return resolve(call=given, command=None, environ=None, folder=Path.cwd(), caller=caller)
+    return resolve(call=given, command=None, environ=os.environ, folder=Path.cwd(), caller=caller)
 
 
 def way_of(error: BaseException | None) -> How:

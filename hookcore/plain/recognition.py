@@ -117,6 +117,9 @@ class Recognition:
         if resumed is not None:
             resumed.count(fit)
             host.pending = None
+        elif host.pending is not None and host.pending.weights_only:
+            host.pending.load_weights(fit)
+            host.pending = None
         life.start_fit(fit)
         if resumed is not None and life.events.on_resume is not None:
             life.events.on_resume(host.run, fit, resumed.position)

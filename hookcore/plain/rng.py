@@ -1,0 +1,67 @@
+"""Every random stream of the process: taken as it stands, and put back."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+
+def take() -> dict[str, Any]:
+    """States of Python's, NumPy's and torch's generators, those of live devices included.
+
+    Draws nothing.
+    """
+    states: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        states["numpy"] = numpy.random.get_state()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    mps = getattr(torch, "mps", None)
+    if mps is not None and torch.backends.mps.is_available():
+        states["mps"] = mps.get_rng_state()
+    return states
+
+
+def put(states: Mapping[str, Any]) -> None:
+    """Put the states back; the last thing a restore does."""
+    random.setstate(states["python"])
+    torch.set_rng_state(states["torch"])
+    numpy = sys.modules.get("numpy")
+    if "numpy" in states and numpy is not None:
+        numpy.random.set_state(states["numpy"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    if "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+def take_generator(generator: Any) -> Any:
+    """State of an explicit generator of torch, NumPy or Python; plain values and tensors."""
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    return generator.bit_generator.state
+
+
+def put_generator(generator: Any, state: Any) -> None:
+    """Put an explicit generator's state back, in place."""
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.bit_generator.state = state
+
+
+def is_generator(value: Any) -> bool:
+    """Whether it is an explicit random generator whose state can be taken."""
+    if isinstance(value, torch.Generator) or type(value) is random.Random:
+        return True
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.random.Generator)
