@@ -77,7 +77,7 @@ def write(snapshot: Snapshot, folder: str | Path) -> Path:
             }
             text = manifest_bytes(snapshot, sums)
             draft.write(MANIFEST, lambda sink: sink.write(text))
-            verify(draft.folder)
+            _read_back(draft.folder, target)
             draft.publish()
     except OSError as error:
         raise SnapshotError(
@@ -86,6 +86,17 @@ def write(snapshot: Snapshot, folder: str | Path) -> Path:
             "free space or choose another folder; checkpoints that were there are untouched",
         ) from error
     return target
+
+
+def _read_back(draft: Path, target: Path) -> None:
+    try:
+        verify(draft)
+    except SnapshotError as error:
+        raise SnapshotError(
+            f"{target} was not written",
+            f"what was written could not be read back: {error.why}",
+            "look at the disk; checkpoints that were there are untouched",
+        ) from error
 
 
 def read(folder: str | Path) -> Snapshot:

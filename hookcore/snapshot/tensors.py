@@ -155,12 +155,19 @@ def pack_array(encoder: Encoder, array: Any) -> Json:
         body["order"] = "F"
     if not array.flags.writeable:
         body["readonly"] = True
-    content = array.tobytes(order=body.get("order", "C"))
-    if content:
-        flat = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        body["bytes"] = encoder.blobs.add(flat)
-        body["count"] = len(content)
+    if array.nbytes:
+        body["bytes"] = encoder.blobs.add(_flat(array))
+        body["count"] = array.nbytes
     return body
+
+
+def _flat(array: Any) -> torch.Tensor:
+    """An array's bytes in the order of its items, without a copy where that can be."""
+    whole = array.flags.c_contiguous or array.flags.f_contiguous
+    flat = array.ravel(order="K" if whole else "C")
+    if not flat.flags.writeable:
+        flat = flat.copy()  # torch warns of memory that it must not write to
+    return torch.from_numpy(flat.view("u1"))
 
 
 def unpack_array(decoder: Decoder, body: dict[str, Json]) -> Any:

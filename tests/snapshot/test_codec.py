@@ -174,6 +174,20 @@ def test_compressed_layouts(layout):
     assert back.to_dense().equal(dense)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("part", [(), (slice(None), 1), (slice(None, None, -1),)], ids=str)
+def test_parts_of_arrays(order, part):
+    array = numpy.arange(24).astype("<M8[s]").reshape((2, 3, 4), order=order)[part]
+    assert numpy.array_equal(through_json(array), array)
+
+
+def test_staging_copies_arrays():
+    array = numpy.arange(3)
+    encoded = encode(array, copy=True)
+    array[0] = 9
+    assert decode(encoded)[0] == 0
+
+
 def test_a_read_only_array_and_its_order():
     array = numpy.asfortranarray(numpy.arange(6).reshape(2, 3))
     array.flags.writeable = False

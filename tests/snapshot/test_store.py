@@ -328,6 +328,24 @@ def test_a_real_limit_on_the_size_of_a_file(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_disk_that_gives_back_something_else(good, tmp_path, monkeypatch):
+    before = snapshot_of(tmp_path)
+    publish = Draft.write
+
+    def worn(draft, name, fill):
+        found = publish(draft, name, fill)
+        if name == TENSORS:
+            path = draft.folder / name
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+        return found
+
+    monkeypatch.setattr(Draft, "write", worn)
+    with pytest.raises(SnapshotError, match=r"was not written") as caught:
+        write(small(variables={"x": torch.ones(2)}), tmp_path / "x")
+    assert "read back: tensors.pt is altered" in three_parts_of(caught).why
+    assert snapshot_of(tmp_path) == before
+
+
 def test_a_file_in_place_of_the_directory(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SnapshotError):
