@@ -61,6 +61,7 @@ class Session:
             world_size=_integer("WORLD_SIZE", 1),
         )
         self._active = loaded.order
+        self._rivals = loaded.rivals
         self.dispatch = Dispatch(
             loaded.manager,
             loaded.order,
@@ -146,10 +147,9 @@ class Session:
         width = max((len(name) for name, _ in lines), default=0)
         for name, about in lines:
             self._tell(f"{name:<{width}}  {about}  (off: -p no:{name})", False)
-        for resource, holder in self.run.claims.items():
-            waiting = [r.name for r in self._active if resource in r.claims and r.name != holder]
-            for name in waiting:
-                self._tell(f"{name} stands down: {holder} holds '{resource}'", False)
+        for resource, names in self._rivals.items():
+            for name in names:
+                self._tell(f"{name} stands down: {self.run.holder(resource)} has '{resource}'", False)
 
     def _closing_lines(self, how: How) -> None:
         run = self.run

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
 from hookcore.plain import rng, table
+from hookcore.plain.constants import Constants
 from hookcore.plain.reach import Reach
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
 
@@ -51,7 +52,7 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
         ),
         position=_position(host, loop if whole else None),
         objects=[_record(path, thing) for path, thing in reach.objects.items()],
-        variables={path: slot.value for path, slot in reach.slots.items()} if whole else {},
+        variables=_variables(reach, loop) if whole and loop is not None else {},
         rng={
             "streams": rng.take(),
             "generators": {p: rng.take_generator(g) for p, g in reach.generators.items()},
@@ -135,6 +136,15 @@ def kind_of(thing: Any) -> Any:
 def class_name(thing: Any) -> str:
     """An object's class, only compared and shown."""
     return f"{type(thing).__module__}:{type(thing).__qualname__}"
+
+
+def _variables(reach: Reach, loop: Loop) -> dict[str, Any]:
+    constants = Constants(loop.site)
+    return {
+        path: slot.value
+        for path, slot in reach.slots.items()
+        if not constants.holds(path, slot.value)
+    }
 
 
 def _record(path: str, thing: Any) -> ObjectRecord:
