@@ -66,3 +66,11 @@ def discover(distributions: Iterable[importlib.metadata.Distribution] | None) ->
             of_name = found.setdefault(key(point.name), Found(point.name, []))
             of_name.points.append((point, name, distribution.version, requires))
     return sorted(found.values(), key=lambda one: one.name)
+
+
+def core_version() -> str:
+    """The installed version of hookcore."""
+    try:
+        return importlib.metadata.version(PROJECT)
+    except importlib.metadata.PackageNotFoundError:
+        return "(a checkout)"

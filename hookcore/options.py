@@ -97,7 +97,7 @@ def build(plugin: Any, given: Mapping[str, Given], name: str) -> Any:
         try:
             values[str(field.alias)] = convert(typed.value, _type_of(cls, field), typed.is_text)
         except (ValueError, TypeError) as error:
-            raise _refusal(name, {option: typed}, known, error) from error
+            raise _refusal(name, {option: typed}, cls, error) from error
     for option, field in known.items():
         if field.default is attrs.NOTHING and option not in values and not is_instance:
             raise UsageError(
@@ -114,23 +114,18 @@ def build(plugin: Any, given: Mapping[str, Given], name: str) -> Any:
             raise
         # The class's own checks name the field, as a rule.
         culprits = {o: g for o, g in given.items() if o in str(error.args[0] if error.args else "")}
-        raise _refusal(name, culprits or given, known, error) from error
+        raise _refusal(name, culprits or given, cls, error) from error
 
 
-def _refusal(
-    name: str,
-    given: Mapping[str, Given],
-    known: Mapping[str, attrs.Attribute[Any]],
-    error: Exception,
-) -> UsageError:
+def _refusal(name: str, given: Mapping[str, Given], cls: type, error: Exception) -> UsageError:
     """Of attrs' errors only the message is for people; the rest is the field's definition."""
     values = ", ".join(f"{option} = {typed.value!r}" for option, typed in given.items())
     origins = ", ".join(str(typed.origin) for typed in given.values())
-    lines = []
+    known, lines = fields(cls), []
     for option in given:
         field = known.get(option) or known[option.lower()]
         default = "" if field.default is attrs.NOTHING else f", default {_short(field.default)}"
-        lines.append(f"allowed for {name}.{field.alias}: {spell(field.type)}{default}")
+        lines.append(f"allowed for {name}.{field.alias}: {spell(_type_of(cls, field))}{default}")
     why = str(error.args[0]) if error.args else type(error).__name__
     return UsageError(f"plugin {name!r} cannot take {values} ({origins})", why, "\n".join(lines))
 
@@ -194,7 +189,12 @@ def convert(value: Any, kind: Any, is_text: bool) -> Any:
     Strict: ``"three"`` is no int, ``2.5`` neither, and ``1`` is no bool. Text is read as people
     write it: yes and no, items with commas between them, ``none``.
     """
-    return _converter(is_text).structure(value, kind)
+    try:
+        return _converter(is_text).structure(value, kind)
+    except (ValueError, TypeError):
+        raise
+    except Exception as error:  # cattrs' own, of a mapping or a nested class
+        raise ValueError(f"{value!r} is no {spell(kind)}") from error
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from hookcore.checks import Declared, Manager, Refused, Role, declared, hooks_of, kind_of, validate
-from hookcore.discovery import Found, discover
+from hookcore.discovery import Found, core_version, discover
 from hookcore.errors import BrokenPluginWarning, PluginError, UsageError
 from hookcore.hookspecs import PROJECT
 from hookcore.layers import VARIABLES, Added, Layer, key, nearest, warn
@@ -268,7 +268,7 @@ class _Loader:
             return attrs.evolve(
                 blank,
                 status="waiting",
-                reason=f"waits to be named: -p {blank.name}",
+                reason=f"autoload = False; name it:  -p {blank.name}",
                 hooks=hooks_of(item),
                 options=describe(item),
                 declared=words,
@@ -318,7 +318,7 @@ class _Loader:
                 self._found[key(name)].points if key(name) in self._found else ()
             ):
                 why += "".join(
-                    f"\nit requires {r}; installed is {PROJECT} {_core_version()}" for r in requires
+                    f"\nit requires {r}; installed is {PROJECT} {core_version()}" for r in requires
                 )
         out = f"{hint}switch it off:  hookcore run -p no:{name} ..."
         out += f"     see why:  hookcore plugins --traceback {name}"
@@ -330,7 +330,7 @@ class _Loader:
             if self._settings.strict:
                 raise PluginError(what, why, out) from error
             warn(f"{what} and is skipped", why, out, BrokenPluginWarning)
-        reason = why.splitlines()[0]
+        reason = "; ".join(filter(None, (why.partition("\n")[0], hint.strip())))
         return PluginRecord(
             name=name,
             distribution=blank.distribution,
@@ -367,10 +367,3 @@ def _own_name(item: Any) -> str:
     if isinstance(own, str) and own and "name" not in getattr(cls, "__attrs_attrs__", ()):
         return own
     return key(getattr(item, "__name__", cls.__name__).rpartition(".")[2])
-
-
-def _core_version() -> str:
-    try:
-        return importlib.metadata.version(PROJECT)
-    except importlib.metadata.PackageNotFoundError:
-        return "(a checkout)"
