@@ -28,8 +28,14 @@ STOCK = {"hookcore-progress", "hookcore-lr", "hookcore-earlystop", "hookcore-che
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 HAS_PLUGINS = {dist.name for dist in importlib.metadata.distributions()} >= STOCK
 
-# Set by pytest for each phase of a test, and by scikit-learn when it is first imported.
-NOT_OURS = {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}
+# Set by pytest for each phase of a test, and by scikit-learn and torch._dynamo (which torch's
+# optimizers import) when they are first imported.
+NOT_OURS = {
+    "PYTEST_CURRENT_TEST",
+    "KMP_DUPLICATE_LIB_OK",
+    "KMP_INIT_AT_FORK",
+    "TORCHINDUCTOR_CACHE_DIR",
+}
 
 
 def pytest_configure() -> None:
