@@ -10,6 +10,7 @@ from hookcore.errors import UsageError
 from hookcore.plain import rng
 from hookcore.plain.reach import Reach, Slot
 from hookcore.plain.state import class_name, digests, site_key
+from hookcore.snapshot import home
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -226,7 +227,8 @@ def _aliases(live: dict[str, Any], records: list[ObjectRecord]) -> dict[tuple[in
 def _relinked(value: Any, aliases: dict[tuple[int, Any], Any]) -> Any:
     """A value whose tensors that were the model's own are the live model's own again."""
     if isinstance(value, torch.Tensor):
-        return aliases.get((value.data_ptr(), value.shape), value) if value.numel() else value
+        live = aliases.get((value.data_ptr(), value.shape)) if value.numel() else None
+        return value.to(home(value)) if live is None else live
     if isinstance(value, dict):
         for name, item in value.items():
             value[name] = _relinked(item, aliases)
