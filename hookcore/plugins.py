@@ -201,8 +201,7 @@ class _Loader:
                     )
                 )
         blocks = dict(settings.disable)
-        if settings.only_origin is not None:
-            blocks |= dict.fromkeys(settings.only or (), settings.only_origin)
+        blocks |= dict.fromkeys(settings.only or (), settings.only_origin)
         for name, origin in blocks.items():
             if name != "*" and key(name) not in known:
                 near = nearest(name, self._names)

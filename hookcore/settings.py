@@ -52,7 +52,7 @@ class Settings:
     resume: ResumeMode | None = None
     plugins: tuple[Added, ...] = ()
     only: tuple[str, ...] | None = None
-    only_origin: Origin | None = None
+    only_origin: Origin = Origin("only", Layer.CALL)
     disable: Mapping[str, Origin] = attrs.field(factory=dict)
     options: Mapping[str, Mapping[str, Given]] = attrs.field(factory=dict)
     variables: Mapping[str, str] = attrs.field(factory=dict)

@@ -51,7 +51,7 @@ def install(monkeypatch):
 
 @pytest.fixture
 def child(tmp_path):
-    """Environment of a child process that finds hookcore and the fakes, and nothing of ours else."""
+    """Environment of a child process that finds hookcore and the fakes."""
 
     def make(*names, **variables):
         root = str(FAKES.parents[2])

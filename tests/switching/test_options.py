@@ -101,7 +101,7 @@ BAD_TEXT = [
 @pytest.mark.parametrize(("value", "kind"), BAD_TEXT)
 def test_text_of_the_wrong_type(value, kind):
     """It is a ValueError that quotes the value."""
-    with pytest.raises(ValueError, match="is no|is neither|has not") as error:
+    with pytest.raises(ValueError, match=r"is no|is neither|has not") as error:
         convert(value, kind, True)
     assert value.split(",")[-1] in str(error.value)
 
@@ -164,7 +164,7 @@ def test_values_keep_their_type(value, kind, wanted):
 )
 def test_values_of_the_wrong_type(value, kind):
     """Nothing is turned into what it is not: 1 is no bool, "3" no int, 2.5 neither."""
-    with pytest.raises(ValueError, match="is no|is neither|has not"):
+    with pytest.raises(ValueError, match=r"is no|is neither|has not"):
         convert(value, kind, False)
 
 
@@ -273,7 +273,7 @@ def test_what_the_user_typed_wrongly(cls, given, parts):
 
 
 def test_only_the_message_of_an_attrs_error_is_shown():
-    """attrs puts the whole field definition behind it, which nobody wants to read."""
+    """What attrs puts behind it, the whole field, nobody wants to read."""
     given = {"kind": Given(3, Origin("-o ...", Layer.CALL))}
     with pytest.raises(UsageError) as error:
         build(Plugin, given, "x")
