@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hookcore import plugins as plugins_
@@ -15,6 +15,8 @@ from hookcore.signals import Signals
 from hookcore.training import Run
 
 if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
     from hookcore.hookspecs import How
     from hookcore.settings import Settings
 
@@ -39,15 +41,22 @@ class Session:
         name: Of the script or function.
         host: The adapter, fresh.
         argv: The script's arguments.
+        distributions: Where plugins are looked for; all that are installed by default.
 
     Raises:
         UsageError: What the user typed is wrong; nothing has begun.
     """
 
     def __init__(
-        self, settings: Settings, name: str, host: Any, argv: Sequence[str] = ()
+        self,
+        settings: Settings,
+        name: str,
+        host: Any,
+        argv: Sequence[str] = (),
+        *,
+        distributions: Iterable[Distribution] | None = None,
     ) -> None:
-        loaded = plugins_.load(settings)
+        loaded = plugins_.load(settings, distributions=distributions)
         self.settings = settings
         self.host = host
         self.run = Run(
