@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -25,6 +25,7 @@ class Variable:
         bound: Whether it is bound wherever it can be read.
         hidden: Whether it is a comprehension's.
         settable: Whether inserted code may bind it.
+        line: It is not bound before this line.
     """
 
     source: str
@@ -33,6 +34,7 @@ class Variable:
     bound: bool = False
     hidden: bool = False
     settable: bool = True
+    line: int = 0
 
 
 class Snippets:
@@ -111,18 +113,21 @@ class Snippets:
         )
         return ast.Try([loop, self.do("left", number)], [handler], [], [], **self._at)
 
-    def reads(self, owner: int, variables: Iterable[Variable]) -> list[ast.stmt]:
+    def reads(self, owner: int, variables: Sequence[Variable]) -> list[ast.stmt]:
         """``try: h.see(owner, "a", a)`` with ``except NameError: pass``, for each variable.
 
-        One that is not to be shown is mentioned in code that never runs and is not even emitted:
-        the compiler lists variables in the order in which it meets them, and ``locals()`` has
-        that order.
+        The compiler lists variables in the order in which it meets them, and ``locals()`` has
+        that order. So where one is not shown, all are first mentioned in code that never runs,
+        and that is not even emitted.
         """
-        return [self._read(owner, variable) for variable in variables]
+        shown = [self._read(owner, variable) for variable in variables if variable.shown]
+        if not shown or all(variable.shown for variable in variables):
+            return shown
+        mention = ast.Tuple([self._mention(item) for item in variables], _LOAD, **self._at)
+        never = ast.If(self.constant(False), [ast.Expr(mention, **self._at)], [], **self._at)
+        return [never, *shown]
 
     def _read(self, owner: int, variable: Variable) -> ast.stmt:
-        if not variable.shown:
-            return ast.If(self.constant(False), [self._mention(variable)], [], **self._at)
         text, value = self.constant(variable.source), self.name(variable.name)
         see = self.do("see", self.constant(owner), text, value)
         if variable.bound:
@@ -132,13 +137,13 @@ class Snippets:
         )
         return ast.Try([see], [unbound], [], [], **self._at)
 
-    def _mention(self, variable: Variable) -> ast.stmt:
+    def _mention(self, variable: Variable) -> ast.expr:
         if not variable.hidden:
-            return ast.Expr(self.name(variable.name), **self._at)
+            return self.name(variable.name)
         # Since Python 3.12 a comprehension's variable is listed among its function's.
         target = ast.Name(variable.name, _STORE, **self._at)
         part = ast.comprehension(target, ast.Tuple([], _LOAD, **self._at), [], 0)
-        return ast.Expr(ast.ListComp(self.constant(None), [part], **self._at), **self._at)
+        return ast.ListComp(self.constant(None), [part], **self._at)
 
     def write_back(self, site: int, variables: Iterable[Variable]) -> list[ast.stmt]:
         """``h.restore(site)``, then ``if h.has("a"): a = h.take("a")`` for each variable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any
 
@@ -26,6 +26,7 @@ class _Loop:
 
     Attributes:
         site: Its id, or None where it is no site.
+        end: Its last line.
         body: Whether the walk is in its body, and not in its ``else``.
         breaks: Whether a ``break`` leaves it.
         reads: What its tail does.
@@ -33,6 +34,7 @@ class _Loop:
     """
 
     site: int | None
+    end: int
     body: bool = True
     breaks: bool = False
     reads: list[ast.stmt] = attrs.field(factory=list)
@@ -57,9 +59,16 @@ class _Frame:
     loops: list[_Loop] = attrs.field(factory=list)
     bindings: dict[tuple[str, int | None], int] = attrs.field(factory=dict)
 
-    def names(self, *, settable: bool) -> tuple[str, ...]:
-        """Names that are shown, as the user writes them."""
-        return tuple(v.source for v in self.variables if v.shown and v.settable is settable)
+    def shown(self, line: int) -> tuple[Variable, ...]:
+        """The variables, of which only those are shown that can be bound at a line."""
+        last = max([line, *(loop.end for loop in self.loops[:1])])
+        shown = [
+            variable if variable.line <= last else attrs.evolve(variable, shown=False)
+            for variable in self.variables
+        ]
+        while shown and not shown[-1].shown:
+            shown.pop()
+        return tuple(shown)
 
     def outermost(self) -> int | None:
         """The outermost site that is not left yet."""
@@ -181,8 +190,8 @@ class Transformer:
                 line=node.lineno,
                 module=self._module,
                 qualname=qualname,
-                names=frame.names(settable=True),
-                free=frame.names(settable=False),
+                names=_names(frame.variables, settable=True),
+                free=_names(frame.variables, settable=False),
                 bindings=tuple(frame.bindings.values()),
             )
         )
@@ -220,14 +229,16 @@ class Transformer:
         frame = self._here
         depth = sum(loop.site is not None for loop in frame.loops)
         if not self._is_site(node) or (self._deepest is not None and depth >= self._deepest):
-            self._walk_loop(frame, node, _Loop(None))
+            self._walk_loop(frame, node, _Loop(None, _end(node)))
             return [node]
-        loop = _Loop(table.next_id())
+        loop = _Loop(table.next_id(), _end(node))
         site, new = self._site(frame, node, loop.site), Snippets(node)
+        shown = frame.shown(loop.end)
         if frame.full and frame.function is None:
             loop.reads = [new.do("see_globals", new.constant(site.id))]
         elif frame.full:
-            loop.reads = new.reads(site.id, frame.variables)
+            site.names, site.free = _names(shown, settable=True), _names(shown, settable=False)
+            loop.reads = new.reads(site.id, shown)
         self._walk_loop(frame, node, loop)
         site.breaks, site.bindings = loop.breaks, tuple(loop.bindings)
         if isinstance(node, ast.For):
@@ -236,14 +247,14 @@ class Transformer:
             node.test = Snippets(node.test).condition(site.id, node.test)
         if frame.full:
             body = new.when(site.id, "back", [*node.body, *_tail(loop, node)], negated=True)
-            body.orelse = [*loop.reads, *new.write_back(site.id, frame.variables)]
+            body.orelse = [*loop.reads, *new.write_back(site.id, shown)]
             node.body = [body]
         return [new.guarded(node, site.id)]
 
     def _walk_loop(self, frame: _Frame, node: ast.For | ast.While, loop: _Loop) -> None:
         frame.loops.append(loop)
         node.body = self._block(node.body, repeated=True)
-        frame.loops[-1] = _Loop(loop.site, body=False)
+        frame.loops[-1] = _Loop(loop.site, loop.end, body=False)
         node.orelse = self._block(node.orelse)
         frame.loops.pop()
 
@@ -257,7 +268,7 @@ class Transformer:
             if isinstance(node, ast.Lambda):
                 stack.append(node.body)
                 continue
-            stack += ast.iter_child_nodes(node)
+            stack += syntax.children(node)
             if isinstance(node, syntax.COMPREHENSIONS) and self._is_site(node):
                 first = node.generators[0]
                 if not first.is_async:
@@ -269,7 +280,6 @@ class Transformer:
         assert number is not None
         kind, head, target = _parts(node)
         inner = frame.innermost()
-        statement = not _is_comprehension(node)
         site = table.Site(
             id=number,
             kind=kind,
@@ -282,12 +292,10 @@ class Transformer:
             parent=inner.site if inner is not None else None,
             targets=syntax.target_names(target) if target is not None else (),
             mentions=syntax.names_in(head),
-            names=frame.names(settable=True) if statement and frame.full else (),
-            free=frame.names(settable=False) if statement and frame.full else (),
             role_comment=self._roles.get(node),
             endless=kind == "while" and isinstance(head, ast.Constant) and bool(head.value),
             follows=self._follows,
-            may_step=any(map(syntax.is_training_call, ast.walk(node))),
+            may_step=any(map(syntax.is_training_call, syntax.walk(node))),
         )
         self.sites.append(site)
         return site
@@ -319,17 +327,15 @@ class Transformer:
         where = () if outermost is None else (at.constant(outermost),)
         value = node.value or at.constant(None)
         node.value = at.call("returned", at.constant(frame.function), value, *where)
-        if not frame.variables:
-            return [node]
-        reads = new.reads(frame.function, frame.variables)
-        return [new.when(frame.function, "frames", reads), node]
+        reads = new.reads(frame.function, frame.shown(node.lineno))
+        return [new.when(frame.function, "frames", reads), node] if reads else [node]
 
     def _assignment(self, node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> list[ast.stmt]:
         frame = self._here
         loop = frame.innermost()
         if not frame.full or (frame.function is None and loop is None):
             return [node]
-        own = set(frame.names(settable=True))
+        own = _names(frame.variables, settable=True)
         site = loop.site if loop is not None else None
         out: list[ast.stmt] = [node]
         for name in dict.fromkeys(_scalars(node)):
@@ -369,6 +375,15 @@ def _parts(node: syntax.Loop) -> tuple[table.Kind, ast.expr, ast.expr | None]:
 def _call_each(site: int, iterable: ast.expr) -> ast.Call:
     new = Snippets(iterable)
     return new.call("each", new.constant(site), iterable)
+
+
+def _end(node: ast.stmt) -> int:
+    return node.end_lineno or node.lineno
+
+
+def _names(shown: Iterable[Variable], *, settable: bool) -> tuple[str, ...]:
+    """Names that are shown, as the user writes them."""
+    return tuple(item.source for item in shown if item.shown and item.settable is settable)
 
 
 def _tail(loop: _Loop, place: ast.stmt) -> list[ast.stmt]:

@@ -28,16 +28,19 @@ def variables(
     given = {argument.arg for argument in syntax.arguments(function)} - scope.deleted
     for name in code.co_varnames:
         source = _as_written(name, owner)
-        if source in scope.variables:
-            settled = source in given and name not in code.co_cellvars
-            yield Variable(source, name, bound=settled)
+        if source in scope.first:
+            # A nested function may bind or unbind what it shares.
+            own = name not in code.co_cellvars
+            yield Variable(
+                source, name, bound=own and source in given, line=scope.first[source] if own else 0
+            )
         elif is_variable(name):
             yield Variable(source, name, shown=False, hidden=source not in scope.definitions)
     for name in code.co_cellvars:
         source = _as_written(name, owner)
-        if source in scope.variables and name not in code.co_varnames:
+        if source in scope.first and name not in code.co_varnames:
             yield Variable(source, name)
-    for source in sorted(early & scope.variables):
+    for source in sorted(early.intersection(scope.first)):
         yield Variable(source, source)
     for name in code.co_freevars:
         source = _as_written(name, owner)
