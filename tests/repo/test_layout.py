@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import configparser
+import importlib.metadata
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import hookcore
 
 try:
     import tomllib
@@ -108,6 +113,14 @@ def test_named_where_all_are(folder):
     assert f"plugins/{folder.name}" in tox["plugins"]["all"].split()
     assert f"$MYPY_CONFIG_FILE_DIR/plugins/{folder.name}" in CORE["tool"]["mypy"]["mypy_path"]
     assert folder.name.replace("-", "_") in CORE["tool"]["coverage"]["run"]["source"]
+
+
+@pytest.mark.skipif("TOX_ENV_NAME" not in os.environ, reason="only tox installs a wheel")
+def test_the_wheel_is_what_is_tested():
+    """Under tox the core comes from its wheel, with its types and its licence."""
+    assert Path(hookcore.__file__).is_relative_to(sys.prefix)
+    files = {path.name for path in importlib.metadata.files("hookcore") or ()}
+    assert {"py.typed", "LICENSE"} <= files
 
 
 def test_nothing_of_one_machine():
