@@ -27,6 +27,8 @@ from hookcore.layers import (
 
 __all__ = ["Added", "Given", "Layer", "Origin", "ResumeMode", "Settings", "key", "resolve"]
 
+_BY_HAND = Origin("only", Layer.CALL)
+
 
 @attrs.frozen
 class Settings:
@@ -52,7 +54,7 @@ class Settings:
     resume: ResumeMode | None = None
     plugins: tuple[Added, ...] = ()
     only: tuple[str, ...] | None = None
-    only_origin: Origin = Origin("only", Layer.CALL)
+    only_origin: Origin = _BY_HAND
     disable: Mapping[str, Origin] = attrs.field(factory=dict)
     options: Mapping[str, Mapping[str, Given]] = attrs.field(factory=dict)
     variables: Mapping[str, str] = attrs.field(factory=dict)
