@@ -112,6 +112,8 @@ class Session:
             self._closing_lines(how)
         finally:
             self._release()
+        if error is None:
+            self.dispatch.raise_pending()  # no head came after it
 
     def _release(self) -> None:
         self._open = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hookcore.plain import gate, table
@@ -51,14 +52,18 @@ class Recognition:
             return None
         return None if taps is not None and taps.evaluating() else role
 
-    def joined(self, loop: Loop) -> None:
-        """A loop that looked like an evaluation steps: it is the batch loop after all."""
-        if loop.role is None and self._known.get(loop.site.id) == "batch":
-            loop.role = "batch"
-            if type(loop) is ForLoop:
-                loop.__class__ = BatchLoop
-            self._replay(loop.index - loop.first)
-            self._host.life.start_batch()
+    def joined(self, stack: Sequence[Loop]) -> None:
+        """A step in a loop that looked like an evaluation: it is the batch loop after all."""
+        for loop in reversed(stack):
+            if loop.role is not None:
+                return
+            if self._known.get(loop.site.id) == "batch":
+                loop.role = "batch"
+                if type(loop) is ForLoop:
+                    loop.__class__ = BatchLoop
+                self._replay(loop.index - loop.first)
+                self._host.life.start_batch()
+                return
 
     def learn(self, optimizer: Any) -> None:
         """The first step of a fit is about to happen.

@@ -163,6 +163,9 @@ class Taps:
             return
         if host.unusual:
             host.trained()
+        stack = host.stack
+        if stack and stack[-1].role is None:
+            host.recognition.joined(stack)
         events = host.life.events
         if events.on_lr_change is not None:
             self._compare_rates(fit, optimizer)
