@@ -42,7 +42,7 @@ class PluginRecord:
         options: Its options, with values where it is active.
         declared: What its class declares.
         plugin: The object that receives the events, where it is active.
-        traceback: As text, where it is broken by an exception.
+        traceback: As text, where it is broken by an exception; else the whole refusal.
     """
 
     name: str
@@ -311,6 +311,7 @@ class _Loader:
         why, text = "".join(lines).strip(), "".join(traceback.format_exception(error))
         hint = ""
         if isinstance(error, (Refused, UsageError)):
+            text = str(error)  # where in our own code it was found tells nobody anything
             why = "\n".join(filter(None, (error.what, error.why)))
             hint = f"{error.way_out}\n" if error.way_out else ""
             for _, _, _, requires in (
