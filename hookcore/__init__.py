@@ -89,9 +89,9 @@ def __getattr__(name: str) -> Any:
     if place is not None:
         value = getattr(importlib.import_module(f"{__name__}.{place}"), name)
     elif name == "__version__":
-        from importlib.metadata import version
+        from hookcore.discovery import core_version
 
-        value = version(__name__)
+        value = core_version()
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

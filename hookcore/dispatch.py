@@ -32,6 +32,10 @@ class Events:
         for name in EVENTS:
             setattr(self, name, None)
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Callable[..., None] | None: ...
+
 
 @attrs.frozen
 class Failure:
@@ -125,7 +129,7 @@ class Dispatch:
             lines += [
                 f"    dispatch.speaker = {record.name!r}",
                 f"    try: hook{i}({', '.join(wanted)})",
-                f"    except Exception as error: dispatch._failed(record{i}, {event.name!r}, error)",
+                f"    except Exception as e: dispatch._failed(record{i}, {event.name!r}, e)",
             ]
         lines.append("    dispatch.speaker = previous")
         exec("\n".join(lines), names)  # noqa: S102 - our own text: names of the contract, no input

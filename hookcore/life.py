@@ -56,7 +56,7 @@ class Life:
         self._validation_values: dict[str, Any] = {}
         self._capture: str | None = None
         self._tell = tell
-        run._control = self
+        run.begin(self)
 
     # -- what Run and Fit ask for ----------------------------------------------------------
 

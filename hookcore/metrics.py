@@ -41,7 +41,7 @@ class Readings(Mapping[str, float]):
 
     __slots__ = ("_kept",)
 
-    def __init__(self, kept: Mapping[str, Any] = {}) -> None:  # noqa: B006 - copied, not kept
+    def __init__(self, kept: Mapping[str, Any] = {}) -> None:
         self._kept = dict(kept)
 
     def __getitem__(self, name: str) -> float:
@@ -63,7 +63,7 @@ class Readings(Mapping[str, float]):
         return f"{type(self).__name__}({', '.join(self._kept)})"
 
     def latest(self, name: str) -> Any:
-        """The value as it is kept, a tensor perhaps; None where there is none. Waits for nothing."""
+        """The value as it is kept, a tensor perhaps, or None. Waits for nothing."""
         return self._kept.get(name)
 
 

@@ -145,14 +145,15 @@ class Session:
 
     def _tell(self, text: str, always: bool) -> None:
         if self.run.rank == 0 and (always or not self.settings.quiet):
-            print(f"hookcore: {text}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"hookcore: {text}\n")
+            sys.stderr.flush()
 
     def _opening_lines(self) -> None:
         lines = []
         for record in self._active:
             try:
                 about = plugins_.about(record, self.run)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a plugin's own words cost no training
                 about = f"cannot say what it does: {traceback.format_exception_only(error)[-1]}"
             lines.append((record.name, about.strip()))
         width = max((len(name) for name, _ in lines), default=0)
@@ -160,7 +161,8 @@ class Session:
             self._tell(f"{name:<{width}}  {about}  (off: -p no:{name})", False)
         for resource, names in self._rivals.items():
             for name in names:
-                self._tell(f"{name} stands down: {self.run.holder(resource)} has '{resource}'", False)
+                holder = self.run.holder(resource)
+                self._tell(f"{name} stands down: {holder} has '{resource}'", False)
 
     def _closing_lines(self, how: How) -> None:
         run = self.run

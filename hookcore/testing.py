@@ -18,6 +18,7 @@ Nothing here discovers installed plugins, reads the environment or needs torch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import attrs
@@ -25,7 +26,7 @@ import attrs
 from hookcore import checks
 from hookcore.hookspecs import EVENTS, hookimpl
 from hookcore.plain.adapter import Plain
-from hookcore.plain.explicit import batches, epochs, log, validation
+from hookcore.plain.explicit import batches, epochs, log, validation, way_of
 from hookcore.plugins import Plugins, load
 from hookcore.session import Session
 from hookcore.settings import Settings, resolve
@@ -86,7 +87,9 @@ for _event in EVENTS.values():
     setattr(Recorder, _event.name, _recording(_event.name, _event.arguments))
 
 
-def isolated_manager(*plugins: Any, options: Mapping[str, Mapping[str, Any]] | None = None) -> Plugins:
+def isolated_manager(
+    *plugins: Any, options: Mapping[str, Mapping[str, Any]] | None = None
+) -> Plugins:
     """Load these plugins and no installed one; the environment and pyproject.toml are not read.
 
     Args:
@@ -124,10 +127,13 @@ class isolated_run:  # noqa: N801 - used as a context manager, like contextlib's
         self._session = Session(self._settings, self._name, Plain(), distributions=())
         return self._session.open()
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         assert self._session is not None
-        from hookcore.plain.explicit import way_of
-
         self._session.close(way_of(error), error)
 
 

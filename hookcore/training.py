@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hookcore.plugins import PluginRecord
-    from hookcore.settings import Settings
+    from hookcore.settings import ResumeMode, Settings
 
 Role = Literal["epoch", "batch", "validation"]
-ResumeMode = Literal["auto", "must", "weights"]
 
 
 @attrs.frozen
@@ -62,15 +61,18 @@ class Host(Protocol):
     def restore(self, snapshot: Any) -> None:
         """Continue from the snapshot when its loop is reached."""
 
-    def where(self, fit: Fit, role: Role) -> str | None:
-        """File and line of the loop with that role."""
+    def where(self, role: Role) -> str | None:
+        """File and line of the current fit's loop with that role."""
 
 
 class Control(Protocol):
     """What Run and Fit ask of the run's life. Implemented by :class:`hookcore.life.Life`."""
 
     host: Host
-    speaker: str | None
+
+    @property
+    def speaker(self) -> str | None:
+        """The plugin whose hook is running."""
 
     def wake(self) -> None:
         """Have the next head look for what was asked for."""
@@ -167,7 +169,7 @@ class Fit:
 
     def where(self, role: Role) -> str | None:
         """File and line of the fit's loop with this role, as ``train.py:31``; None without one."""
-        return self._control.host.where(self, role)
+        return self._control.host.where(role)
 
 
 class Run:
@@ -234,6 +236,10 @@ class Run:
         if self._control is None:
             raise HookcoreError("the run has not begun", "", "use it inside a hook")
         return self._control
+
+    def begin(self, control: Control) -> None:
+        """Give the run its life; for adapters."""
+        self._control = control
 
     def stop(self, reason: str, *, now: bool = False, by: str | None = None) -> None:
         """Stop the current fit and every later one, each as :meth:`Fit.stop` does."""

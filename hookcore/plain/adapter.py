@@ -193,9 +193,8 @@ class Plain:
             gate.back.add(site)
         elif loop.role == "batch" and self.taps is not None:
             self.taps.batches_begin()
-        elif loop.role is None and self.life.in_batch and self.taps is not None:
-            if self.taps.evaluating():
-                self.taps.watch()
+        elif loop.role is None and self.life.in_batch:
+            self._watch_inside_batch()
 
     def fetch(self, loop: ForLoop) -> Any:
         """The loop's next item; after a resume, that of its last finished iteration."""
@@ -381,7 +380,7 @@ class Plain:
 
         weights.load(fit.models, copy)
 
-    def where(self, fit: Fit, role: Role) -> str | None:
+    def where(self, role: Role) -> str | None:
         """File and line of the loop with this role."""
         roles = self.recognition.roles
         if role == "validation":
@@ -425,6 +424,11 @@ class Plain:
         loop = (BatchLoop if role == "batch" else ForLoop)(self, site, iterable)
         loop.role = role
         return loop
+
+    def _watch_inside_batch(self) -> None:
+        """A loop begins inside a batch: without training going on in it, it may be a validation."""
+        if self.taps is not None and self.taps.evaluating():
+            self.taps.watch()
 
     def _watch_unknown(self, loop: Loop, item: Any) -> None:
         """Before a fit is known: what its first step will want to know of this loop."""

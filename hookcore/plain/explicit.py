@@ -79,7 +79,9 @@ def run(
     resume: bool | str | None = None,
     name: str = "run",
 ) -> RunByHand:
-    """Open a run by hand, around code that cannot be rewritten or is no torch loop::
+    """Open a run by hand, around code that cannot be rewritten or is no torch loop.
+
+    ::
 
         with hookcore.run(plugins=["progress"]) as run:
             for epoch in hookcore.epochs(range(10)):
@@ -103,10 +105,10 @@ def run(
     Raises:
         UsageError: On entry, where a name, option or value is wrong.
     """
-    call = dict(
-        plugins=plugins, only=only, disable=disable, options=options,
-        strict=strict, quiet=quiet, resume=resume,
-    )  # fmt: skip
+    call = {
+        "plugins": plugins, "only": only, "disable": disable, "options": options,
+        "strict": strict, "quiet": quiet, "resume": resume,
+    }  # fmt: skip
     return RunByHand(name, lambda: settings_of_call(call, "run"))
 
 

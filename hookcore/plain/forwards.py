@@ -50,7 +50,7 @@ class Forwards:
                 self._watched.append((model, handles))
         if self._watched and self._original is None:
             self._original = torch.nn.Module.__reduce_ex__
-            torch.nn.Module.__reduce_ex__ = self._reducer(self._original)  # type: ignore[method-assign, assignment]
+            torch.nn.Module.__reduce_ex__ = self._reducer(self._original)  # type: ignore[method-assign]
 
     def unwatch(self) -> None:
         """Take the hooks back."""
@@ -77,7 +77,7 @@ class Forwards:
         if fire is not None:
             fire(host.run, fit, module, args, kwargs)
 
-    def _ended(self, module: Any, args: Any, output: Any) -> None:
+    def _ended(self, module: Any, _args: Any, output: Any) -> None:
         host = self._host
         fire = host.life.events.on_forward_end
         if fire is not None and host.life.fit is not None and host.mine():
@@ -87,7 +87,7 @@ class Forwards:
         """``Module.__reduce_ex__`` that leaves our hooks out of copies and pickles."""
         watched = self._watched
 
-        def __reduce_ex__(module: Any, protocol: Any) -> Any:
+        def reduce_ex(module: Any, protocol: Any) -> Any:
             reduced = original(module, protocol)
             ours = next((handles for model, handles in watched if model is module), None)
             if ours is None or not isinstance(reduced, tuple) or len(reduced) < 3:
@@ -103,7 +103,7 @@ class Forwards:
                     clean[name] = type(clean[name])(kept)
             return (*reduced[:2], clean, *reduced[3:])
 
-        return __reduce_ex__
+        return reduce_ex
 
 
 def _reporting_frame() -> int:

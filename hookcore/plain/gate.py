@@ -39,7 +39,7 @@ def compiling() -> bool:
 
 def use_torch() -> None:
     """Take torch's word for :func:`compiling`, now that torch is loaded."""
-    global compiling
+    global compiling  # noqa: PLW0603 - rewritten code calls it through this module
     import torch
 
     compiling = torch.compiler.is_dynamo_compiling
@@ -91,7 +91,7 @@ def returned(function: int, value: Item, site: int | None = None) -> Item:
     return value
 
 
-def see(owner: int, name: str, value: Any) -> None:
+def see(_owner: int, name: str, value: Any) -> None:
     """A name of the frame, at a site's tail or a function's return."""
     found = live()
     if found is not None:
@@ -131,7 +131,7 @@ def open_for(new: Plain | None, whiles: Callable[[], Iterable[int]]) -> None:
         new: The host, or None at a run's end.
         whiles: Gives the ids of all while sites.
     """
-    global host
+    global host  # noqa: PLW0603 - one run a process, and rewritten code asks for it here
     host = new
     for wanted in (back, tails, frames):
         wanted.clear()
@@ -143,7 +143,7 @@ def open_for(new: Plain | None, whiles: Callable[[], Iterable[int]]) -> None:
 
 def _in_child() -> None:
     """A forked child is no part of the run, be it a DataLoader worker or the user's own."""
-    global host
+    global host  # noqa: PLW0603 - as above
     host = None
     for wanted in (back, tails, frames):
         wanted.clear()

@@ -76,27 +76,27 @@ class Patches:
     # -- replacements ----------------------------------------------------------------------
 
     def _optimizer_made(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        def init(optimizer: Any, *args: Any, **kwargs: Any) -> None:
             original(optimizer, *args, **kwargs)
             self.taps.optimizer_born(optimizer)
 
-        return __init__
+        return init
 
     def _eval_called(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def eval(module: Any) -> Any:
+        def evaluate(module: Any) -> Any:
             if self._fit() is not None:
-                self.taps.eval_called(module)
+                self.taps.eval_called()
             return original(module)
 
-        return eval
+        return evaluate
 
     def _loader_iterated(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def __iter__(loader: Any) -> Any:
+        def iterate(loader: Any) -> Any:
             iterator = original(loader)
             self.taps.iterated(loader, iterator)
             return iterator
 
-        return __iter__
+        return iterate
 
     def _backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -128,9 +128,9 @@ class Patches:
             result = original(scaler, optimizer, *args, **kwargs)
             events = self.host.life.events
             fused = getattr(optimizer, "_step_supports_amp_scaling", False)
-            if fit is not None and fit.step == before and not fused and scaler.is_enabled():
-                if events.on_optimizer_step_skipped is not None:
-                    events.on_optimizer_step_skipped(self.host.run, fit, optimizer)
+            skipped = fit is not None and fit.step == before and not fused and scaler.is_enabled()
+            if skipped and events.on_optimizer_step_skipped is not None:
+                events.on_optimizer_step_skipped(self.host.run, fit, optimizer)
             return result
 
         return step

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hookcore.metrics import is_scalar, keep
@@ -52,7 +52,7 @@ class Scalars:
     def returned(self, function: int, seen: Mapping[str, Any], validating: bool) -> Arrivals:
         """A function has shown its names at its return."""
         found = table.FUNCTIONS[function]
-        where = f"{os.path.basename(found.path)}:{found.line}"
+        where = f"{Path(found.path).name}:{found.line}"
         return self._take(found.qualname, where, _of_function(function), seen, validating)
 
     def ended(self, loop: Loop, seen: Mapping[str, Any], validating: bool) -> Arrivals:

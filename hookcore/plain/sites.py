@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from operator import length_hint
@@ -108,6 +109,7 @@ class BatchLoop(ForLoop):
         host = self.host
         life = host.life
         fit = life.fit
+        assert fit is not None and self.iterator is not None
         if self.inside:
             if host.unusual or not life.in_batch or host.stack[-1] is not self:
                 self.inside = False
@@ -172,10 +174,8 @@ def total_of(iterable: Any) -> int | None:
         return total_of(parts[-1] if kind is map else parts[0])
     if _is_stream(iterable):
         return None
-    try:
+    with contextlib.suppress(Exception):  # a user's __len__ may raise anything
         return len(iterable)
-    except Exception:  # a user's __len__ may raise anything, and bare code would not have asked
-        pass
     if type(iterable).__module__ == "builtins":
         hint = length_hint(iterable, -1)
         return None if hint < 0 else hint
@@ -190,9 +190,7 @@ def loaders_in(iterable: Any) -> list[Any]:
     kind = type(iterable)
     if kind in (enumerate, zip, map):
         return [found for part in iterable.__reduce__()[1] for found in loaders_in(part)]
-    if isinstance(iterable, data.DataLoader):
-        return [iterable]
-    if isinstance(iterable, data.dataloader._BaseDataLoaderIter):
+    if isinstance(iterable, (data.DataLoader, data.dataloader._BaseDataLoaderIter)):  # noqa: SLF001 - what an enumerate holds; a test says so when it moves
         return [iterable]
     inner = getattr(iterable, "iterable", None) if kind.__module__.startswith("tqdm") else None
     return [] if inner is None else loaders_in(inner)

@@ -45,7 +45,7 @@ def _is_pair(data: Any) -> bool:
     return type(data) in (tuple, list) and hasattr(data[0], "shape")
 
 
-def _unknown(item: Any) -> None:
+def _unknown(_item: Any) -> None:
     return None
 
 

@@ -81,7 +81,7 @@ class Taps:
 
     # -- births ----------------------------------------------------------------------------
 
-    def _parameter_born(self, module: Any, name: str, parameter: Any) -> None:
+    def _parameter_born(self, _module: Any, _name: str, parameter: Any) -> None:
         if parameter is not None:
             self._births.setdefault(id(parameter), self.host.clock)
 
@@ -151,7 +151,7 @@ class Taps:
 
     # -- steps -----------------------------------------------------------------------------
 
-    def _step_began(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _step_began(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         host = self.host
         if optimizer not in self._optimizers and not self._first_step(optimizer):
             return
@@ -172,7 +172,7 @@ class Taps:
         if events.on_optimizer_step_start is not None:
             events.on_optimizer_step_start(host.run, fit, optimizer)
 
-    def _step_ended(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _step_ended(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if optimizer not in self._optimizers or not self.depth:
             return
         self.depth -= 1
@@ -207,18 +207,18 @@ class Taps:
         rates = self._rates.get(optimizer)
         if rates is None:
             return
-        index = 0
-        for group in optimizer.param_groups:
+        fire = self.host.life.events.on_lr_change
+        index = -1
+        for group in optimizer.param_groups:  # no enumerate: it would be a call a step
+            index += 1
             new = group["lr"]
             if index >= len(rates):
                 rates.append(new)
             old = rates[index]
             if new is not old and new != old:
                 rates[index] = new
-                self.host.life.events.on_lr_change(
-                    self.host.run, fit, optimizer, index, float(old), float(new)
-                )
-            index += 1
+                if fire is not None:
+                    fire(self.host.run, fit, optimizer, index, float(old), float(new))
 
     # -- forward ---------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Taps:
         """The batch loop is over: what is called now may be a validation."""
         self.watch()
 
-    def eval_called(self, module: Any) -> None:
+    def eval_called(self) -> None:
         """``module.eval()`` was called: inside a batch, an evaluation may follow."""
         if self._models and not self.forwards:
             self.watch()

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SOURCE = '''
+SOURCE = """
 import torch
 from torch import nn
 
@@ -46,7 +46,7 @@ def empty(model, optimizer, loader, epochs, batches):
         for batch in range(batches):
             if batch == 0:
                 optimizer.step()
-'''
+"""
 
 PLUGINS = ("progress", "lr", "earlystop", "checkpoint")
 
