@@ -18,7 +18,7 @@ ROWS = (
     ("errors",),
     ("hookspecs", "layers", "signals", "snapshot"),
     ("metrics", "options", "order", "settings"),
-    ("checks",),
+    ("checks", "monitors"),
     ("discovery", "dispatch"),
     ("plugins",),
     ("training",),
@@ -34,7 +34,7 @@ PLUGIN_FILES = sorted(ROOT.glob("plugins/*/hookcore_*/**/*.py"))
 EXAMPLE_FILES = sorted(ROOT.glob("docs/examples/*.py"))
 THIRD_PARTY = {"attrs", "attr", "cattrs", "click", "pluggy", "tomli", "torch"}
 # What plugins may name besides `from hookcore import ...`.
-PUBLIC_MODULES = {"hookcore", "hookcore.snapshot", "hookcore.testing"}
+PUBLIC_MODULES = {"hookcore", "hookcore.monitors", "hookcore.snapshot", "hookcore.testing"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, tuple[str, ...], int]]:
