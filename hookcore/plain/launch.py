@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hookcore.errors import HookcoreError
+from hookcore.plain.adapter import Plain
+from hookcore.plain.explicit import way_of
+from hookcore.plain.finder import Finder
+from hookcore.plain.frames import strip_frames
+from hookcore.plain.script import Target
+from hookcore.session import Session
 
 if TYPE_CHECKING:
     from hookcore.settings import Settings
 
 
-def launch(target: str, argv: Sequence[str], is_module: bool, settings: Settings) -> int:
-    """Run a script or module under hookcore.
+def launch(target: str, argv: Sequence[str], *, is_module: bool, settings: Settings) -> int:
+    """Run a script or a module under hookcore.
+
+    What the script raises comes out, ``SystemExit`` included, with none of our frames in its
+    traceback: Python then ends with the same words and exit code as without hookcore.
 
     Args:
         target: The script's path, or the module's name.
@@ -19,9 +32,42 @@ def launch(target: str, argv: Sequence[str], is_module: bool, settings: Settings
         settings: Frozen settings.
 
     Returns:
-        The exit code, 1 where a checkpoint was lost. SystemExit is let through, so that Python
-        itself turns it into the exit code; an exception's traceback is shown as Python shows it.
+        0, or 1 where something was lost that the run was to keep: a checkpoint that failed.
 
     Raises:
-        UsageError: Something typed is wrong.
+        UsageError: Something typed is wrong; nothing has run.
+        HookcoreError: There is no torch.
     """
+    found = Target.module(target, argv) if is_module else Target.script(target, argv)
+    if not settings.enabled:
+        return _run_bare(found)
+    if importlib.util.find_spec("torch") is None:
+        raise HookcoreError(
+            "hookcore run follows loops of PyTorch, and PyTorch is not installed",
+            "No module named 'torch'",
+            "pip install 'hookcore[torch]'",
+        )
+    name = target if is_module else Path(target).stem
+    session = Session(settings, name, Plain(), argv)
+    with Finder(found.roots):
+        session.open()
+        try:
+            found.run()
+        except BaseException as error:
+            strip_frames(error)
+            session.close(way_of(error), error)
+            if isinstance(error, SystemExit) and not error.code and session.run.failed:
+                return 1
+            raise
+        session.close("finished")
+    return int(session.run.failed)
+
+
+def _run_bare(found: Target) -> int:
+    """``HOOKCORE=0``: no site, no plugin, no hook."""
+    try:
+        found.run(rewriting=False)
+    except BaseException as error:
+        strip_frames(error)
+        raise
+    return 0
