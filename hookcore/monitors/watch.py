@@ -18,7 +18,8 @@ class Watch:
     The plugin passes its events on; each method returns the new value, or None where there is
     none. What arrives inside a validation counts once, at its end, with its last value. A name
     that the loop logs counts by its logs alone: the variable of the same name brings nothing new.
-    Values of single batches do not count: they are read at a display's rate.
+    The batch loop's variables count where a validation has just been; else they are read at a
+    display's rate, and no decision may depend on that.
 
     Args:
         monitor: What to watch.
@@ -48,6 +49,7 @@ class Watch:
         self._offered: dict[str, tuple[Mapping[str, float], bool, str]] = {}
         self._validations = 0
         self._epochs = 0
+        self._fresh = False
 
     @property
     def mode(self) -> Direction:
@@ -66,17 +68,19 @@ class Watch:
         self, run: Run, fit: Fit | None, metrics: Mapping[str, float], source: str
     ) -> float | None:
         """``on_log``."""
-        if fit is None or fit.replaying or source == "batch":
+        if fit is None or fit.replaying:
             return None
         if fit.in_validation:
             if source == "log":
                 self._inside.update(metrics)
             return None
-        logged = source == "log"
-        unit = {"validation": "validations", "epoch": "epochs"}.get(source, "values")
-        held_out = [n for n in metrics if source == "validation" or (logged and is_held_out(n))]
-        by_log = set(metrics) if logged else set()
-        return self._arrived(run, fit, metrics, held_out, by_log, unit)
+        if source == "batch":
+            if not self._fresh:
+                return None
+            self._fresh = False
+        held_out = [name for name in metrics if source == "validation" or is_held_out(name)]
+        by_log = set(metrics) if source == "log" else set()
+        return self._arrived(run, fit, metrics, held_out, by_log, source)
 
     def validation_started(self, run: Run, fit: Fit) -> float | None:
         """``on_validation_start``: in a loop without epochs, what the first one gave is known."""
@@ -89,8 +93,9 @@ class Watch:
     def validation_ended(self, run: Run, fit: Fit, metrics: Mapping[str, float]) -> float | None:
         """``on_validation_end``."""
         self._validations += 1
+        self._fresh = True
         logged, self._inside = self._inside, set()
-        return self._arrived(run, fit, metrics, list(metrics), logged, "validations")
+        return self._arrived(run, fit, metrics, list(metrics), logged, "validation")
 
     def epoch_ended(self, run: Run, fit: Fit, how: str) -> float | None:
         """``on_epoch_end``.
@@ -106,10 +111,13 @@ class Watch:
         self._epochs += 1
         if not self.monitor.is_auto:
             self._check_deadline(run)
-        elif self._offered:
-            self._say(run, f"{self.plugin}: {', '.join(self._offered)}: no name that tells a loss "
-                           f"or a score; name one:  -o {self.plugin}.monitor=... "
-                           f"-o {self.plugin}.mode=min")  # fmt: skip
+        elif self._validations:
+            self._say(
+                run,
+                f"{self.plugin}: no name of a validation tells a loss or a score "
+                f"(there are: {', '.join(run.metrics.names) or 'none'}); "
+                f"name one:  -o {self.plugin}.monitor=... -o {self.plugin}.mode=min",
+            )
         else:
             self._say(run, f"{self.plugin} has seen no validation so far, and waits for one")
         return value
@@ -132,12 +140,12 @@ class Watch:
     # -- inside ----------------------------------------------------------------------------
 
     def _arrived(self, run: Run, fit: Fit, metrics: Mapping[str, float], held_out: list[str],
-                 logged: set[str], unit: str) -> float | None:  # fmt: skip
+                 logged: set[str], source: str) -> float | None:  # fmt: skip
         if self.name is None and not self.monitor.is_auto:
             self.name = self.monitor.resolve(metrics)
         elif self.name is None:
             for name in held_out:
-                self._offered[name] = (metrics, name in logged, unit)
+                self._offered[name] = (metrics, name in logged, source)
             # Without epochs nothing tells when all names are there; a loss is the best there is.
             chosen = self.monitor.resolve((), self._offered)
             if not fit.has_epochs and chosen is not None and tier_of(chosen) == "loss":
@@ -145,7 +153,7 @@ class Watch:
             return None
         if self.name is None or self.name not in metrics:
             return None
-        return self._accept(metrics, self.name in logged, unit)
+        return self._accept(metrics, self.name in logged, source)
 
     def _chosen(self, run: Run) -> float | None:
         """Choose from what the validation has given, all of whose names are known by now."""
@@ -156,15 +164,19 @@ class Watch:
             return None
         way = "lower" if self.mode == "min" else "higher"
         self._say(run, f"{self.plugin} monitors {self.name} ({way} is better)")
-        metrics, logged, unit = self._offered[self.name]
+        metrics, logged, source = self._offered[self.name]
         self._offered.clear()
-        return self._accept(metrics, logged, unit)
+        return self._accept(metrics, logged, source)
 
-    def _accept(self, metrics: Mapping[str, float], logged: bool, unit: str) -> float | None:
+    def _accept(self, metrics: Mapping[str, float], logged: bool, source: str) -> float | None:
         if self._logged and not logged:
             return None
         assert self.name is not None
-        self._logged, self.unit = logged, unit
+        self._logged = logged
+        if source in ("validation", "batch") or is_held_out(self.name):
+            self.unit = "validations"
+        else:
+            self.unit = "epochs" if source == "epoch" else "values"
         return metrics[self.name]
 
     def _check_deadline(self, run: Run) -> None:
