@@ -10,16 +10,17 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import decode_source
 from types import CodeType
 from typing import Any
 
 import attrs
 
-from hookcore.errors import NotRewritable
+from hookcore.errors import NotRewritable, UsageError
 from hookcore.plain import table
-from hookcore.plain.codes import difference
+from hookcore.plain.codes import difference, within
+from hookcore.plain.snippets import GATE
 from hookcore.plain.transform import Transformer
 
 WAY_OUT = "call hookcore.epochs(...) and hookcore.batches(...) in the loop's own code"
@@ -62,6 +63,8 @@ def rewritten(
     module_name: str,
     plain: CodeType | None = None,
     flags: int = 0,
+    *,
+    quiet: bool = False,
 ) -> Rewritten:
     """The same as :func:`rewrite`, with the file's record.
 
@@ -71,14 +74,18 @@ def rewritten(
         module_name: As for :func:`rewrite`.
         plain: What Python makes of the source, where that is at hand.
         flags: The compiler's, such as those that a notebook's cells are compiled with.
+        quiet: Drop Python's warnings about the source altogether: they have been shown before.
     """
     if plain is None:
-        plain = compile(source, path, "exec", flags, dont_inherit=True)
+        with _silence(path) if quiet else nullcontext():
+            plain = compile(source, path, "exec", flags, dont_inherit=True)
     text = source if isinstance(source, str) else decode_source(source)
-    with _said_once(path):
+    with _silence(path):
         try:
             found, code = _compiled(text, path, module_name, plain, flags)
-        except (RecursionError, SyntaxError, ValueError, MemoryError) as error:
+        except UsageError:
+            raise
+        except Exception as error:  # whatever it is: Python can still run the file as it is
             raise NotRewritable(
                 f"{path} cannot be rewritten", f"{type(error).__name__}: {error}", WAY_OUT
             ) from error
@@ -94,6 +101,11 @@ def rewritten(
     )
     table.record(file, found.sites, found.functions, found.bindings)
     return Rewritten(code, plain, file)
+
+
+def is_rewritten(code: CodeType) -> bool:
+    """Whether a code object, or one inside it, has sites already; in whatever process they came."""
+    return any(GATE in item.co_names for item in within(code))
 
 
 def _compiled(
@@ -117,8 +129,8 @@ def _compiled(
 
 
 @contextmanager
-def _said_once(path: str) -> Iterator[None]:
-    """Drop Python's warnings about a file: its plain compilation has given them already.
+def _silence(path: str) -> Iterator[None]:
+    """Drop Python's warnings about a file: its plain compilation gives them.
 
     ``warnings.catch_warnings`` would also make Python forget which warnings it has shown.
     """

@@ -1,0 +1,132 @@
+"""The import hook: the user's modules are loaded with sites."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import decode_source
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from hookcore.errors import NotRewritable
+from hookcore.plain import gate as the_gate
+from hookcore.plain import table
+from hookcore.plain.rewrite import Rewritten, rewritten
+from hookcore.plain.roots import Roots, never
+from hookcore.plain.snippets import GATE
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Finder(MetaPathFinder):
+    """Finds what the finders after it find, and gives the user's files another loader.
+
+    Use as a context manager, or call :meth:`install` and :meth:`remove`.
+
+    Args:
+        roots: Which files are the user's.
+        gate: What rewritten code calls.
+    """
+
+    def __init__(self, roots: Roots, gate: Any = the_gate) -> None:
+        self.roots, self._gate = roots, gate
+
+    def install(self) -> None:
+        """See every import from now on, before any other finder does."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        """See no import any more."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def __enter__(self) -> Self:
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a module; part of Python's import protocol."""
+        if never(fullname) or self not in sys.meta_path:
+            return None
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            find = getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find(fullname, path, target) if find is not None else None
+            if spec is not None:
+                return self._with_sites(spec, target)
+        return None
+
+    def _with_sites(self, spec: ModuleSpec, target: ModuleType | None) -> ModuleSpec:
+        loader = spec.loader
+        if type(loader) is SourceFileLoader and self.roots.own(loader.path):
+            spec.loader = Loader(loader.name, loader.path, self._gate)
+            if target is not None:  # a reload, into the module that is there
+                spec.loader.create_module(spec, target)
+        return spec
+
+
+class Loader(SourceFileLoader):
+    """Loads one file with sites.
+
+    Only a module that it has made gets such code: ``runpy`` takes a loader's code and runs it
+    among globals of its own, which lack the gate.
+    """
+
+    def __init__(self, fullname: str, path: str, gate: Any = the_gate) -> None:
+        super().__init__(fullname, path)
+        self._gate = gate
+        self._ready = False
+
+    def create_module(self, spec: ModuleSpec, module: ModuleType | None = None) -> ModuleType:
+        """An empty module with the gate in it."""
+        if module is None:
+            module = ModuleType(spec.name)
+        vars(module)[GATE] = self._gate
+        self._ready = True
+        return module
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The module's code. Python's own is cached as ever; the rewritten one never is."""
+        plain = super().get_code(fullname)
+        if plain is None or not self._ready:
+            return plain
+        path = self.get_filename(fullname)
+        return load(self.get_data(path), path, fullname, plain, self._gate)
+
+
+def load(source: bytes, path: str, module: str, plain: CodeType, gate: Any = the_gate) -> CodeType:
+    """Rewrite a file that is about to run, or leave it as it is and note why.
+
+    Args:
+        source: The file.
+        path: The file, as its code objects name it.
+        module: Name of the module whose globals the code will see.
+        plain: Python's own compilation.
+        gate: What the code will call.
+
+    Raises:
+        UsageError: A ``# hookcore:`` comment at a loop names no role.
+    """
+    try:
+        result = rewritten(source, path, module, plain)
+    except NotRewritable as error:
+        file = table.File(path, module, decode_source(source), reason=error.why)
+        table.record(file, [], [], [])
+        return plain
+    arm(result, gate)
+    return result.code
+
+
+def arm(result: Rewritten, gate: Any) -> None:
+    """Let a file's ``while`` loops cost one inlined guard until a run begins."""
+    if getattr(gate, "host", None) is None:
+        sites = (table.SITES[number] for number in result.file.sites)
+        gate.dead.update(site.id for site in sites if site.kind == "while")

@@ -1,0 +1,96 @@
+"""Where a live function's source is, and whether its code can be replaced."""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import inspect
+import linecache
+import os
+import zipfile
+from pathlib import Path
+from types import CodeType, FunctionType
+
+from hookcore.errors import NotRewritable
+from hookcore.plain.roots import is_standard_library, never
+from hookcore.plain.unwrap import WAY_OUT
+
+_CELLS = ("<ipython-input-", "<python-input-")
+_KERNEL = "ipykernel_"
+_FUTURE = 0
+for _name in __future__.all_feature_names:
+    _FUTURE |= getattr(__future__, _name).compiler_flag
+_RUNNING = {
+    inspect.CO_GENERATOR: "a generator function, whose loop is suspended at each yield",
+    inspect.CO_COROUTINE: "a coroutine function",
+    inspect.CO_ASYNC_GENERATOR: "an asynchronous generator function",
+}
+
+
+def require(function: FunctionType) -> None:
+    """See that a loop's function is of a kind that can be rewritten.
+
+    Raises:
+        NotRewritable: It is not; says why.
+    """
+    code = function.__code__
+    reason = next((text for flag, text in _RUNNING.items() if code.co_flags & flag), None)
+    if reason is not None:
+        why = f"it is {reason}"
+    elif code.co_name == "<lambda>":
+        why = "it is a lambda, which has no loop of its own; pass the function that has"
+    elif never(function.__module__ or ""):
+        why = f"it belongs to {function.__module__.partition('.')[0]}, which is never rewritten"
+    elif is_standard_library(code.co_filename):
+        why = "it belongs to Python's standard library, which is never rewritten"
+    else:
+        return
+    raise refusal(function, why)
+
+
+def refusal(function: FunctionType, why: str) -> NotRewritable:
+    """The error that says why a loop cannot be instrumented."""
+    place = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+    return NotRewritable(
+        f"{function.__module__}.{function.__qualname__} ({place}) cannot be instrumented",
+        why,
+        WAY_OUT,
+    )
+
+
+def is_cell(path: str) -> bool:
+    """Whether a file name is one that a notebook or an interactive prompt gives to its input."""
+    return path.startswith(_CELLS) or (_KERNEL in path and not os.path.exists(path))  # noqa: PTH110  no path
+
+
+def source_of(path: str) -> str | bytes:
+    """The source that a code object's file name leads to.
+
+    Args:
+        path: ``co_filename``.
+
+    Raises:
+        LookupError: There is none; says why.
+    """
+    file = Path(path)
+    try:
+        if file.is_file():
+            return file.read_bytes()
+    except (OSError, ValueError) as error:
+        raise LookupError(f"its source cannot be read: {error}") from error
+    lines = linecache.getlines(path)
+    if lines:
+        return "".join(lines)
+    if path.startswith("<frozen"):
+        raise LookupError("it is frozen into the interpreter, without its source")
+    if any(part.is_file() and zipfile.is_zipfile(part) for part in file.parents):
+        raise LookupError("its source is inside a zip archive")
+    if path.startswith("<"):
+        raise LookupError(f"it was made by exec or eval, as {path}: there is no source")
+    raise LookupError(f"there is no file {path}")
+
+
+def flags_of(code: CodeType) -> int:
+    """The flags that input at a prompt was compiled with: its cells share their ``__future__``."""
+    future = code.co_flags & _FUTURE
+    return future | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if is_cell(code.co_filename) else 0
