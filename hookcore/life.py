@@ -94,6 +94,11 @@ class Life:
         if self.events.on_checkpoint_saved is not None:
             self.events.on_checkpoint_saved(self.run, self.run.fit, path)
 
+    def loaded(self, path: Path) -> None:
+        """A checkpoint has been read, and the run will continue from it."""
+        if self.events.on_checkpoint_load is not None:
+            self.events.on_checkpoint_load(self.run, path)
+
     def tell(self, text: str, *, always: bool) -> None:
         """Write one of hookcore's own lines."""
         self._tell(text, always)

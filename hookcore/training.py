@@ -86,6 +86,9 @@ class Control(Protocol):
     def saved(self, path: Path) -> None:
         """A checkpoint is on disk."""
 
+    def loaded(self, path: Path) -> None:
+        """A checkpoint has been read, and the run will continue from it."""
+
     def tell(self, text: str, *, always: bool) -> None:
         """Write one of hookcore's own lines."""
 
@@ -304,16 +307,21 @@ class Run:
         """Say that a checkpoint is on disk and verified; fires ``on_checkpoint_saved``."""
         self.control.saved(path)
 
-    def restore(self, snapshot: Any) -> None:
-        """Continue from a snapshot. To be called in ``on_run_start``.
+    def restore(self, snapshot: Any, path: Path) -> None:
+        """Continue from a snapshot. To be called in ``on_run_start``; fires ``on_checkpoint_load``.
 
         Plugins get their states at once; everything else is restored when the run reaches the
         snapshot's loop.
+
+        Args:
+            snapshot: What was read.
+            path: The folder it was read from.
 
         Raises:
             UsageError: The snapshot belongs to other code.
         """
         self.control.host.restore(snapshot)
+        self.control.loaded(path)
 
     def capture_verdict(self) -> str | None:
         """Why this run could not be resumed at an epoch's end, or None where it can.
