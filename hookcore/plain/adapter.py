@@ -245,6 +245,8 @@ class Plain:
         self._deliver(loop, names)
         if role in ("batch", "both"):
             life.end_batch(how)
+        if role != "between" and (role != "batch" or self.recognition.one_level):
+            self.evaluation.happened = False
         if role in ("epoch", "both"):
             life.end_epoch("stopped" if self._cut and how == "finished" else how)
             self._cut = False
@@ -448,7 +450,7 @@ class Plain:
         """The variables that the iteration bound, and the validation that it closes."""
         life, role = self.life, loop.role
         if names or self.unusual:
-            arrivals = self.scalars.ended(loop, names, life.in_validation)
+            arrivals = self.scalars.ended(loop, names, self.evaluation.counts)
             if arrivals.before:
                 life.arrived(arrivals.before, "epoch" if role in ("epoch", "both") else "batch")
             if role == "between":

@@ -17,20 +17,30 @@ class Evaluation:
     A call without gradients is one at once. A call in eval mode with gradients may be training
     with frozen statistics: it is held back, and delivered when the span closes without a step.
     A batch is one iteration of the innermost loop around the call, or the call itself.
+
+    Attributes:
+        happened: Whether one began in the current iteration of the fit's outermost loop: what the
+            iteration binds from then on is the validation's, though its function has returned.
     """
 
     def __init__(self, host: Plain) -> None:
         self._host = host
+        self.happened = False
         self._frame = 0
         self._unproven = 0
         self._unproven_at: tuple[int, int] | None = None
         self._trains_in_eval = False
 
+    @property
+    def counts(self) -> bool:
+        """Whether what is bound now belongs to a validation."""
+        return self.happened or self._unproven > 0 or self._host.life.in_validation
+
     def reset(self) -> None:
         """A fit has ended; the next one is judged anew."""
         self._frame = self._unproven = 0
         self._unproven_at = None
-        self._trains_in_eval = False
+        self._trains_in_eval = self.happened = False
 
     def called(self, frame: int) -> None:
         """A trained model is called without gradients.
@@ -63,6 +73,7 @@ class Evaluation:
             self._frame = frame
             self._host.unusual = True
             self._host.show_frames()
+            self._host.scalars.validation_began()
         if at is None or at != self._unproven_at:
             self._unproven += 1
             self._unproven_at = at
@@ -93,6 +104,7 @@ class Evaluation:
         since = {} if arrivals is None else arrivals.since
         if self._unproven and life.fit is not None:
             batches, self._unproven = self._unproven, 0
+            self.happened = True
             life.start_validation()
             for _ in range(batches):
                 life.start_validation_batch()
@@ -111,6 +123,7 @@ class Evaluation:
         self._frame = frame
         host.unusual = True
         host.show_frames()
+        self.happened = True
         host.scalars.validation_began()
         host.life.start_validation()
         for _ in range(self._unproven):
