@@ -1,0 +1,173 @@
+"""The thread that looks at the counters a few times a second and shows them."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from hookcore_progress import forks
+from hookcore_progress.meter import Meter
+from hookcore_progress.moments import Moment
+from hookcore_progress.surfaces import Surface
+from hookcore_progress.suspension import Suspension
+
+_PATIENCE = 2.0
+"""Seconds that the end of a fit waits for the last drawing: a terminal may be stopped."""
+_HELD_LOOK = 0.3
+_AHEAD = 1.0
+
+
+class Display:
+    """Shows one fit until it is closed.
+
+    The training's thread only posts moments; reading values and drawing happen in a thread of our
+    own, which holds no lock while the process forks.
+
+    Args:
+        surface: Where to show.
+        meter: Follows the fit.
+        look: Takes the present moment; None where there is nothing to show now.
+        ask: Asks that the loop's own variables be read.
+        allowed: Whether we may still draw.
+
+    Attributes:
+        failure: The traceback of an error in the thread, else empty.
+    """
+
+    def __init__(
+        self,
+        surface: Surface,
+        meter: Meter,
+        *,
+        look: Callable[[], Moment | None],
+        ask: Callable[[], None],
+        allowed: Callable[[], bool],
+    ) -> None:
+        self.failure = ""
+        self._surface, self._meter = surface, meter
+        self._look, self._ask, self._allowed = look, ask, allowed
+        self._posted: deque[Moment] = deque()
+        self._held: Moment | None = None
+        self._wake = threading.Event()
+        self._closing = self._paused = self._asked = False
+        self._next = time.monotonic() + surface.interval
+        self._generation = forks.generation()
+        self._suspension = Suspension(self._pause, self._go_on)
+        self._thread = threading.Thread(target=self._work, name="hookcore-progress", daemon=True)
+
+    def start(self) -> None:
+        """Begin to draw."""
+        atexit.register(self.close)
+        self._suspension.install()
+        self._thread.start()
+
+    def post(self, moment: Moment) -> None:
+        """Something has happened. Returns at once."""
+        self._posted.append(moment)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Show what was posted, leave the place clean, end the thread."""
+        atexit.unregister(self.close)
+        self._suspension.remove()
+        if self._generation != forks.generation():
+            return  # a forked child: the parent draws, and the thread does not exist here
+        self._closing = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(_PATIENCE)
+        with forks.drawing(_PATIENCE):
+            self._surface.close()
+
+    # -- in the thread ---------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while not self._closing:
+                self._wake.wait(self._time_to_wait())
+                self._wake.clear()
+                self._show_posted()
+                self._keep_time()
+            self._show_posted()
+            self._show_held()
+        except Exception:  # noqa: BLE001 - told to the core by the next hook, see `failure`
+            self.failure = traceback.format_exc()
+            with forks.drawing():
+                self._surface.close()
+
+    def _time_to_wait(self) -> float:
+        due = self._next if self._asked else self._next - self._ahead()
+        wait = max(due - time.monotonic(), 0.0)
+        return wait if self._held is None else min(wait, _HELD_LOOK)
+
+    def _ahead(self) -> float:
+        """The loop's variables are asked for before a look: a batch must end in between."""
+        return min(_AHEAD, self._surface.interval)
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        if not self._asked and now >= self._next - self._ahead():
+            self._asked = True
+            self._ask()
+        moment = None
+        if now >= self._next or self._held is not None:
+            moment = self._look()
+        if self._held is not None and moment is not None and moment.batches > self._held.batches:
+            self._show_held()
+        if now < self._next:
+            return
+        self._next, self._asked = now + self._surface.interval, False
+        if moment is not None:
+            self._show(moment)
+
+    def _show_posted(self) -> None:
+        while self._posted:
+            moment = self._posted.popleft()
+            if self._surface.merges and moment.kind == "validation" and moment.has_epochs:
+                # Followed by the epoch's end, as a rule, whose line says it all.
+                self._held = moment
+                continue
+            if self._held is not None:
+                same = moment.kind == "epoch" and moment.batches == self._held.batches
+                if same and "epoch" in self._surface.tells:
+                    self._meter.follow(self._held)
+                    self._held = None
+                else:
+                    self._show_held()
+            self._show(moment)
+
+    def _show_held(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._show(held)
+
+    def _show(self, moment: Moment) -> None:
+        tick = moment.kind == "tick"
+        if not tick and moment.kind not in self._surface.tells:
+            self._meter.follow(moment)
+            return
+        view = self._meter.view(moment)  # waits for the device, where values lie on one
+        with forks.drawing():
+            if not self._allowed():
+                self._surface.hide()
+            elif tick and not self._paused:
+                self._surface.tick(view)
+            elif not tick:
+                self._surface.line(view)
+
+    # -- around Ctrl-Z, in the main thread -------------------------------------------------
+
+    def _pause(self) -> None:
+        if self._generation != forks.generation():
+            return
+        self._paused = True
+        # The thread may wait for a stopped terminal with the pen in its hand.
+        with forks.drawing(0.2):
+            self._surface.hide()
+
+    def _go_on(self) -> None:
+        self._paused = False
