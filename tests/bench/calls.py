@@ -10,6 +10,9 @@ interleaved rounds against the bare loop, whose own difference to itself is the 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
+import importlib
 import json
 import statistics
 import sys
@@ -80,8 +83,6 @@ def measure(folder: Path, steps: int, rounds: int) -> list[dict[str, Any]]:
     hookcore.instrument(ours.train)
 
     def plain() -> Any:
-        import contextlib
-
         return contextlib.nullcontext()
 
     def none() -> Any:
@@ -104,8 +105,6 @@ def measure(folder: Path, steps: int, rounds: int) -> list[dict[str, Any]]:
 
 def load(folder: Path, name: str) -> Any:
     """The source as a module of its own."""
-    import importlib
-
     (folder / f"{name}.py").write_text(SOURCE)
     sys.path.insert(0, str(folder))
     try:
@@ -115,39 +114,39 @@ def load(folder: Path, name: str) -> Any:
 
 
 def calls_of(module: Any, context: Callable[[], Any], steps: int) -> float:
-    """Calls in a batch of the second epoch and later: the first learns."""
+    """Calls in a batch of the third epoch: the first learns, and torch warms up.
+
+    What an epoch costs beside its batches (a checkpoint, a line) cancels out between two lengths.
+    """
+    long, short = (_epoch(module, context, n) for n in (steps, steps // 2))
+    return (long - short) / (steps - steps // 2)
+
+
+def _epoch(module: Any, context: Callable[[], Any], steps: int) -> int:
+    """Calls that a third epoch adds to two."""
+    two, three = (_counted(module, context, steps, epochs) for epochs in (2, 3))
+    return three - two
+
+
+def _counted(module: Any, context: Callable[[], Any], steps: int, epochs: int) -> int:
     seen = 0
 
-    def count(frame: Any, event: str, argument: Any) -> None:
+    def count(_frame: Any, event: str, _argument: Any) -> None:
         nonlocal seen
-        if event in ("call", "c_call"):
-            seen += 1
+        seen += event in ("call", "c_call")
 
-    totals = []
-    for epochs in (2, 3):
-        job = module.make(steps, 8)
-        with context():
-            seen = 0
-            sys.setprofile(count)
-            try:
-                module.train(*job, epochs)
-            finally:
-                sys.setprofile(None)
-        totals.append(seen)
-    epoch = totals[1] - totals[0]
-    shorter = []
-    for epochs in (2, 3):
-        job = module.make(steps // 2, 8)
-        with context():
-            seen = 0
-            sys.setprofile(count)
-            try:
-                module.train(*job, epochs)
-            finally:
-                sys.setprofile(None)
-        shorter.append(seen)
-    # What an epoch costs beside its batches (a checkpoint, a line) cancels out.
-    return (epoch - (shorter[1] - shorter[0])) / (steps - steps // 2)
+    job = module.make(steps, 8)
+    with context():
+        module.train(*module.make(2, 8), 1)  # another fit: what is done once is done
+        gc.collect()
+        gc.disable()
+        sys.setprofile(count)
+        try:
+            module.train(*job, epochs)
+        finally:
+            sys.setprofile(None)
+            gc.enable()
+    return seen
 
 
 def added_us(bare: Any, module: Any, context: Callable[[], Any], rounds: int) -> float:
@@ -160,8 +159,6 @@ def added_us(bare: Any, module: Any, context: Callable[[], Any], rounds: int) ->
             began = time.perf_counter()
             of.empty(model, optimizer, loader, 2, batches)
             return time.perf_counter() - began
-
-    import contextlib
 
     differences = []
     for _ in range(rounds):
