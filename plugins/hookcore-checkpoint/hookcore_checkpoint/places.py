@@ -1,0 +1,148 @@
+"""Folders: where a run's checkpoints lie, what they are called, which one is the newest.
+
+Nothing here loads torch before it reads or writes a checkpoint: a script may still have to set the
+variables that torch reads when it is first imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hookcore import SnapshotError
+
+if TYPE_CHECKING:
+    from hookcore import Run
+    from hookcore.snapshot import Entry, Snapshot
+
+_MANIFEST = "manifest.json"
+_RUN = re.compile(r"run-(\d+)")
+_SUFFIX = {"epoch": "", "mid-epoch": "-partial", "emergency": "-emergency"}
+
+
+def default_directory(run: Run) -> Path:
+    """``checkpoints/<name of the script or function>`` under the working folder at start."""
+    name = re.sub(r"[^\w.-]+", "_", run.name).strip(".") or "run"
+    return run.folder / "checkpoints" / name
+
+
+def shown(path: Path, folder: Path) -> str:
+    """A path as people read it: relative to the working folder where it lies below."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(folder))
+    return str(path)
+
+
+def obstacle(directory: Path) -> str | None:
+    """Why nothing can be saved in a directory, or None; leaves nothing behind."""
+    place = directory.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        return f"{place} is not a directory"
+    try:
+        with tempfile.TemporaryDirectory(prefix=".hookcore-probe-", dir=place) as probe:
+            Path(probe, "file").write_bytes(b"probe")
+    except OSError as error:
+        return f"{place} cannot be written to: {error.strerror or error}"
+    return None
+
+
+def runs(base: Path) -> list[Path]:
+    """The folders that hold, or may hold, a run's checkpoints: the base, then run-2, run-3, ..."""
+    with contextlib.suppress(OSError):
+        numbered = {int(m[1]): p for p in base.iterdir() if (m := _RUN.fullmatch(p.name))}
+        return [base, *(numbered[n] for n in sorted(numbered) if numbered[n].is_dir())]
+    return [base]
+
+
+def fresh(base: Path) -> Path:
+    """Where a run that continues nothing will save: the base, or the next ``run-N`` in it."""
+    places = runs(base)
+    if len(places) == 1 and not holds_checkpoints(base):
+        return base
+    last = _RUN.fullmatch(places[-1].name) if len(places) > 1 else None
+    return base / f"run-{int(last[1]) + 1 if last else 2}"
+
+
+def claim(base: Path) -> Path:
+    """Make that folder; of two runs that start together only one gets a ``run-N``.
+
+    Raises:
+        OSError: The file system refuses.
+    """
+    while True:
+        place = fresh(base)
+        try:
+            place.mkdir(parents=True, exist_ok=place == base)
+        except FileExistsError:
+            if not place.is_dir():
+                raise
+        else:
+            return place
+
+
+def holds_checkpoints(directory: Path) -> bool:
+    """Whether something that looks like a checkpoint lies in a directory."""
+    with contextlib.suppress(OSError):
+        return any((path / _MANIFEST).is_file() for path in directory.iterdir())
+    return False
+
+
+def name_of(position: Mapping[str, Any], kind: str, *, has_epochs: bool) -> str:
+    """What a checkpoint's folder is called: ``epoch-0003-step-001200``.
+
+    Args:
+        position: Where the run stood.
+        kind: What kind of checkpoint it is.
+        has_epochs: Whether the loop has epochs.
+    """
+    fit = f"fit-{position['fit']}-" if position.get("fit") else ""
+    epoch = f"epoch-{position['epoch']:04d}-" if has_epochs else ""
+    return f"{fit}{epoch}step-{position['step']:06d}{_SUFFIX[kind]}"
+
+
+def unused(path: Path) -> Path:
+    """The path, or the first of ``path-2``, ``path-3`` ... that nothing stands under."""
+    number, free = 1, path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def newest(
+    base: Path, kinds: Collection[str], tell: Callable[[str], None]
+) -> tuple[Path, Snapshot] | None:
+    """The newest checkpoint that is whole, and what it holds.
+
+    Args:
+        base: The directory; its ``run-N`` count too.
+        kinds: Which will do.
+        tell: Hears of each one that is passed over because it is damaged.
+    """
+    from hookcore.snapshot import list_checkpoints, read
+
+    listed = [list_checkpoints(place) for place in runs(base)]
+    for entries in sorted(listed, key=lambda entries: _newest_date(entries, kinds), reverse=True):
+        for entry in entries:
+            if entry.manifest is not None and entry.manifest.header.kind not in kinds:
+                continue
+            try:
+                if entry.why is None:
+                    return entry.path, read(entry.path)
+                why = entry.why
+            except SnapshotError as error:
+                why = error.why
+            tell(f"the checkpoint {entry.path} is damaged and passed over\n    {why}")
+    return None
+
+
+def _newest_date(entries: list[Entry], kinds: Collection[str]) -> str:
+    dates = (e.manifest.header for e in entries if e.manifest is not None and e.why is None)
+    return max((header.created for header in dates if header.kind in kinds), default="")

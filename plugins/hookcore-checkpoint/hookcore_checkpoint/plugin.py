@@ -1,0 +1,294 @@
+"""The hooks: when to ask for a checkpoint, and what to do with it."""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+from attrs import validators
+
+from hookcore import Fit, HookcoreError, Run, UsageError, hookimpl
+from hookcore.monitors import Monitor, Watch, better
+from hookcore_checkpoint import places, resume
+from hookcore_checkpoint.cadence import Cadence, Schedule, each, plan
+from hookcore_checkpoint.clock import Clock
+from hookcore_checkpoint.writer import Writer
+
+if TYPE_CHECKING:
+    from hookcore.snapshot import Snapshot
+
+
+def _option(default: Any, text: str, *checks: Any) -> Any:
+    return attrs.field(default=default, validator=list(checks), metadata={"help": text})
+
+
+_positive = validators.optional(validators.gt(0))
+_counted = validators.optional(validators.ge(0))
+
+
+@attrs.define(eq=False, kw_only=True, slots=False)
+class Checkpoint:
+    """Saves the training as it goes, and continues it where it stopped."""
+
+    name: ClassVar[str] = "checkpoint"
+    role: ClassVar[Literal["persist"]] = "persist"
+
+    directory: Path | None = attrs.field(
+        default=None, metadata={"help": "where; default checkpoints/<name of the script>"}
+    )
+    every_n_epochs: int | None = _option(None, "1 where there are epochs; 0: none", _counted)
+    every_n_steps: int | None = _option(None, "optimizer updates", _positive)
+    every_n_seconds: float | None = _option(None, "then at the next batch's end", _positive)
+    keep_last: int = _option(3, "checkpoints of a fit and kind; 0: all", _counted)
+    keep_best: int = _option(0, "by monitor, besides the last ones; 0: none", _counted)
+    monitor: str = _option("auto", "metric of keep_best; auto: a validation's loss")
+    mode: Literal["auto", "min", "max"] = _option("auto", "which way is better; auto: by the name")
+    wait_epochs: int = _option(1, "epochs by which a set monitor must arrive", validators.ge(1))
+    save_on_exception: bool = _option(True, "the weights, if the run dies of an exception")
+    save_on_signal: bool = _option(True, "on SIGTERM and SIGINT, before the user's handlers")
+    grace_seconds: float = _option(30.0, "that a signal waits for a batch's end", _positive)
+
+    def __attrs_post_init__(self) -> None:
+        self._writer = Writer(Path(), self.keep_last, self.keep_best)
+        self._cadence = Cadence(
+            epochs=self.every_n_epochs, steps=self.every_n_steps, seconds=self.every_n_seconds
+        )
+        self._schedule = Schedule()
+        self._clock = Clock(0, lambda: None)
+        self._watch = Watch(Monitor(self.monitor, self.mode), self.name, self.wait_epochs)
+        self._value: float | None = None  # of the monitor, arrived since the last checkpoint
+        self._off = False
+        self._awaited: int | None = None  # the fit that a resume goes on with
+        self._asked_at = -1
+        self._saved_at: tuple[int, int, int] | None = None
+        self._loaded: Mapping[str, Any] | None = None
+        self._said: set[str] = set()
+        # An attribute that is no function is no hook: what the options do not need costs nothing.
+        unneeded = [] if self.save_on_signal else ["on_signal"]
+        unneeded += [] if self.every_n_steps else ["on_batch_end"]
+        unneeded += [] if self.keep_best else ["on_log", "on_validation_start"]
+        for hook in unneeded:
+            setattr(self, hook, None)
+
+    def about(self, run: Run) -> str:
+        """What it is about to do."""
+        base, words = self._directory(run), self._cadence.words()
+        place = base if run.resume in ("auto", "must") else places.fresh(base)
+        where = places.shown(place, run.folder)
+        if run.resume in ("auto", "must"):
+            return f"continues from the newest in {where}, saves {words}"
+        keeps = f", keeps the last {self.keep_last}" if self.keep_last else ""
+        keeps += f" and the best {self.keep_best}" if self.keep_best else ""
+        earlier = "" if place == base else "; an earlier run goes on with --resume"
+        return f"saves {words} in {where}{keeps}{earlier}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which metric it goes by; everything else can be read off the directory."""
+        return {"watch": self._watch.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Kept until the fit is there."""
+        self._loaded = state
+
+    # -- the run ---------------------------------------------------------------------------
+
+    @hookimpl
+    def on_run_start(self, run: Run) -> None:
+        """Continue what is to be continued, before anything of the user's runs."""
+        run.grace_seconds = self.grace_seconds
+        self._writer.base = self._directory(run)
+        self._off = run.rank != 0
+        if self.keep_best:
+            self._watch.monitor.check(self.name)
+        self._check(run, places.obstacle(self._writer.base))
+        found = resume.find(run, self._writer.base)
+        if found is not None and run.resume != "weights":
+            self._writer.join(*found)
+            self._awaited = found[1].position["fit"]
+
+    @hookimpl
+    def on_run_end(self, run: Run) -> None:
+        """Say what was written."""
+        self._clock.stop()
+        writer = self._writer
+        if writer.last is not None:
+            count = "one checkpoint" if writer.written == 1 else f"{writer.written} checkpoints"
+            run.note(f"wrote {count}, the last:  {places.shown(writer.last, run.folder)}")
+        if writer.best is not None:
+            where = places.shown(writer.best.key, run.folder)
+            run.note(f"the best ({self._watch.name} {writer.best.value:.6g}):  {where}")
+
+    @hookimpl
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        """Keep at least the weights."""
+        if self.save_on_exception and run.fit is not None and not self._is_saved(run.fit):
+            run.capture(type(error).__name__)
+
+    @hookimpl
+    def on_signal(self, run: Run, signal: int) -> None:
+        """Save; the user's handler, or the end of the process, comes after that."""
+        if run.fit is not None and not self._is_saved(run.fit):
+            run.capture(signals.Signals(signal).name)
+
+    # -- the fit ---------------------------------------------------------------------------
+
+    @hookimpl
+    def on_train_start(self, run: Run, fit: Fit) -> None:
+        """The loop is known: what can be saved of it, and when."""
+        self._watch.start(run)
+        self._value = None
+        self._clock.stop()
+        self._schedule = plan(self._cadence, has_epochs=fit.has_epochs, step=fit.step)
+        self._check(run, resume.too_little_room(self._writer.place or self._writer.base, fit))
+        reason = run.capture_verdict()
+        if reason is not None and not self._off:
+            self._once(run, f"checkpoints can be used, but not resumed from: {reason}")
+        self._clock = Clock(self._schedule.seconds, lambda: self._ring(run, fit))
+        self._clock.wind()
+
+    @hookimpl
+    def on_resume(self) -> None:
+        """Everything is back: what is trained from now on is new."""
+        self._awaited = None
+        if self._loaded is not None:
+            self._watch.load_state_dict(self._loaded["watch"])
+
+    @hookimpl
+    def on_train_end(self, run: Run) -> None:
+        """No head is left that could be saved at."""
+        self._clock.stop()
+        if self.keep_best:
+            self._watch.ended(run)
+
+    @hookimpl
+    def on_epoch_end(self, run: Run, fit: Fit, how: str) -> None:
+        """Save what is finished."""
+        if self.keep_best:
+            self._arrived(self._watch.epoch_ended(run, fit, how))
+        due = self._schedule.epoch_due(fit.epochs_done, fit.total_epochs)
+        if due and how == "finished" and not fit.replaying:
+            run.capture(each(self._schedule.epochs, "epoch"))
+
+    @hookimpl
+    def on_stop(self, run: Run, fit: Fit) -> None:
+        """The last moment at which a stopped training can be saved whole."""
+        if not self._is_saved(fit):
+            run.capture("the stop")
+
+    @hookimpl
+    def on_batch_end(self, run: Run, fit: Fit) -> None:
+        """Heard only with ``every_n_steps``."""
+        if self._schedule.batch_ended(fit.step) and not fit.replaying:
+            self._asked_at = fit.batches
+            run.capture(self._steps)
+
+    # -- metrics ---------------------------------------------------------------------------
+
+    @hookimpl
+    def on_log(
+        self, run: Run, fit: Fit | None, metrics: Mapping[str, float], source: str
+    ) -> None:
+        """Heard only with ``keep_best``."""
+        self._arrived(self._watch.log(run, fit, metrics, source))
+
+    @hookimpl
+    def on_validation_start(self, run: Run, fit: Fit) -> None:
+        """Heard only with ``keep_best``."""
+        self._arrived(self._watch.validation_started(run, fit))
+
+    @hookimpl
+    def on_validation_end(self, run: Run, fit: Fit, metrics: Mapping[str, float]) -> None:
+        """Loops without epochs are saved now."""
+        if self.keep_best:
+            self._arrived(self._watch.validation_ended(run, fit, metrics))
+        if self._schedule.validations and not fit.replaying:
+            run.capture(_VALIDATION)
+
+    # -- saving ----------------------------------------------------------------------------
+
+    @hookimpl
+    def on_checkpoint_save(self, run: Run, fit: Fit, snapshot: Snapshot) -> None:
+        """Write, and take away what is too many."""
+        # A fit that runs again on the way to the one to be resumed is saved already.
+        awaited = self._awaited is not None and fit.index <= self._awaited
+        if self._off or awaited or self._is_early(fit, snapshot.header.reason):
+            return
+        self._clock.wind()
+        kind, reason = snapshot.header.kind, snapshot.header.reason
+        name = places.name_of(snapshot.position, kind, has_epochs=fit.has_epochs)
+        try:
+            path = self._writer.write(snapshot, name, self._watch.name, self._value)
+        except (HookcoreError, OSError) as error:
+            run.fail(f"the checkpoint was not saved ({reason})\n    {error}")
+            return
+        self._value = None
+        self._saved_at = fit.index, fit.step, fit.batches
+        self._schedule.saved(fit.step)
+        if reason not in (self._steps, _VALIDATION, each(self._schedule.epochs, "epoch")):
+            run.say(f"{reason}: wrote {places.shown(path, run.folder)}")
+        for note in snapshot.notes:
+            self._once(run, f"checkpoints: {note}")
+        run.saved(path)
+        self._writer.tidy(self._watch.name, self._better, lambda text: self._once(run, text))
+
+    # -- inside ----------------------------------------------------------------------------
+
+    @property
+    def _steps(self) -> str:
+        return each(self._schedule.steps, "step")
+
+    def _directory(self, run: Run) -> Path:
+        if self.directory is None:
+            return places.default_directory(run)
+        return run.folder / self.directory.expanduser()
+
+    def _check(self, run: Run, obstacle: str | None) -> None:
+        """Saving cannot work: an error where the user named the place."""
+        if obstacle is None or self._off:
+            return
+        if self.directory is not None:
+            raise UsageError(
+                f"checkpoint.directory = {self.directory}: nothing can be saved there",
+                obstacle,
+                "name another:  -o checkpoint.directory=...     "
+                "train without:  -p no:checkpoint",
+            )
+        self._off = True
+        run.fail(
+            f"no checkpoint will be saved, the training goes on\n    {obstacle}\n"
+            "  name another directory:  -o checkpoint.directory=..."
+        )
+
+    def _arrived(self, value: float | None) -> None:
+        if value is not None:
+            self._value = value
+
+    def _better(self, new: float, best: float | None) -> bool:
+        return better(new, best, self._watch.mode)
+
+    def _is_saved(self, fit: Fit) -> bool:
+        return self._saved_at == (fit.index, fit.step, fit.batches)
+
+    def _is_early(self, fit: Fit, reason: str) -> bool:
+        """Whether it was asked for ahead of its step, and taken before that step came."""
+        if reason != self._steps or self._schedule.step_due(fit.step):
+            return False
+        if fit.batches == self._asked_at:
+            self._schedule.ahead = False  # this loop can be read at once
+        return True
+
+    def _ring(self, run: Run, fit: Fit) -> None:
+        """In the clock's thread."""
+        if not (self._schedule.validations and fit.validations):
+            run.capture(f"every {self._schedule.seconds:g} s")
+
+    def _once(self, run: Run, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            run.say(text)
+
+
+_VALIDATION = "each validation"
