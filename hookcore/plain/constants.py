@@ -35,7 +35,7 @@ class Constants:
 
     def __init__(self, site: table.Site) -> None:
         self._bound = _bound_in(_source_of(site.path), site.ordinal)
-        files = tuple(sorted({file.source for file in table.FILES.values()}))
+        files = tuple(sorted({file.source for file in table.rewritten()}))
         self._attributes, self._declared, self._dynamic = _changed_anywhere(files)
 
     def holds(self, path: str, value: Any) -> bool:
@@ -65,7 +65,7 @@ def _immutable(value: Any) -> bool:
 
 
 def _source_of(path: str) -> str:
-    return next(file.source for file in table.FILES.values() if file.path == path)
+    return next(file.source for file in table.rewritten() if file.path == path)
 
 
 @lru_cache(maxsize=64)

@@ -55,7 +55,8 @@ class Reach:
         self._seen: dict[int, Any] = {}
         for name, value in names.items():
             self._visit(Slot(name, value, None), _DEPTH)
-        for module in dict.fromkeys((frame_module, *(file.module for file in table.FILES.values()))):
+        modules = (frame_module, *(file.module for file in table.rewritten()))
+        for module in dict.fromkeys(modules):
             found = sys.modules.get(module)
             if found is not None:
                 self._visit_module(module, vars(found), names)
@@ -118,7 +119,7 @@ def _has_state(value: Any) -> bool:
 
 def _of_user(kind: type) -> bool:
     """Whether a class comes from a file that was rewritten: the user's own."""
-    return kind.__module__ in {file.module for file in table.FILES.values()}
+    return kind.__module__ in {file.module for file in table.rewritten()}
 
 
 def _parts(path: str, value: Any) -> Iterator[Slot]:

@@ -94,6 +94,8 @@ def _is_shared(folder: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _owns(places: tuple[str, ...], path: str) -> bool:
+    if path.startswith("<"):  # generated code is in no folder, though linecache may have its text
+        return False
     absolute = os.path.abspath(path)
     if _inside(absolute, _HOOKCORE):
         return False

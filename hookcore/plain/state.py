@@ -82,7 +82,7 @@ def verdict(host: Plain) -> str | None:
     if host.recognition.by_call:
         return "each call of the instrumented function is an epoch, and the loop of calls is not ours"
     site = roles.outer.site
-    if site.path not in {file.path for file in table.FILES.values()}:
+    if site.path not in {file.path for file in table.rewritten()}:
         return f"the loop at {site.where} is not rewritten"
     if not site.module_level and not site.names:
         return f"the loop at {site.where} stands where its variables cannot be restored"
@@ -106,7 +106,7 @@ def digests(loop: Loop, folder: str) -> dict[str, str]:
     """Digests of the syntax trees that the loop's resume depends on, by relative path."""
     found = {}
     for running in (*loop.host.stack[: loop.host.stack.index(loop)], loop):
-        for file in table.FILES.values():
+        for file in table.rewritten():
             if file.path == running.site.path:
                 found[os.path.relpath(file.path, folder)] = file.digest
     return found

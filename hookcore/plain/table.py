@@ -183,6 +183,11 @@ def record(
     FILES[file.path, file.module] = file
 
 
+def rewritten() -> list[File]:
+    """The files that run with sites in them; those left as they are have a reason."""
+    return [file for file in list(FILES.values()) if file.reason is None]
+
+
 def while_sites() -> Iterator[int]:
     """Ids of all ``while`` sites."""
     return (site.id for site in list(SITES.values()) if site.kind == "while")
