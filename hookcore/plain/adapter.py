@@ -334,6 +334,15 @@ class Plain:
             gate.tails.add(roles.batch.site.id)
             self.unusual = True
 
+    def awaits_names(self) -> bool:
+        """Whether the batch loop's variables were asked for and have not been seen yet."""
+        roles = self.recognition.roles
+        return (
+            roles is not None
+            and roles.batch.role == "batch"
+            and roles.batch.site.id in gate.tails
+        )
+
     def capture(self, reason: str) -> Any:
         """A snapshot of the head that is attended to, or None: at the next one."""
         loop, roles = self._head, self.recognition.roles
@@ -450,6 +459,8 @@ class Plain:
         """The variables that the iteration bound, and the validation that it closes."""
         life, role = self.life, loop.role
         if names or self.unusual:
+            if role == "batch":
+                gate.tails.discard(loop.site.id)
             arrivals = self.scalars.ended(loop, names, self.evaluation.counts)
             if arrivals.before:
                 life.arrived(arrivals.before, "epoch" if role in ("epoch", "both") else "batch")
@@ -458,8 +469,6 @@ class Plain:
                     life.arrived(arrivals.since, "validation")
             else:
                 self.evaluation.over(arrivals)
-            if role == "batch":
-                gate.tails.discard(loop.site.id)
 
     def _take_seen(self) -> dict[str, Any]:
         seen, self.seen = self.seen, {}

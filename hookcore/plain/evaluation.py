@@ -114,7 +114,8 @@ class Evaluation:
             life.arrived(since, "validation")
         self._frame = 0
         self._unproven_at = None
-        host.unusual = False
+        # A step ends no wish: what was asked for in mid-batch is seen at the batch's end.
+        host.unusual = host.awaits_names()
         if life.in_batch and host.taps is not None:
             host.taps.batches_begin()
 
