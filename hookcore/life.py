@@ -87,6 +87,7 @@ class Life:
     def capture(self, reason: str) -> None:
         """Take a checkpoint at the next head."""
         self._capture = reason
+        self.host.expect_capture()
         self.attention = True
 
     def saved(self, path: Path) -> None:
@@ -146,6 +147,8 @@ class Life:
         if self.events.on_train_end is not None:
             self.events.on_train_end(self.run, fit, how)
         self.fit = None
+        if self._capture is not None and how not in ("exception", "exit"):
+            self._capture = None  # no head came any more, and the next fit's is another state
 
     def start_epoch(self) -> None:
         """An iteration of the outermost loop begins."""
@@ -252,18 +255,26 @@ class Life:
         """
         self.attention = False
         signals = self.signals
-        if signals is not None and signals.waiting and self.events.on_signal is not None:
-            self.events.on_signal(self.run, signals.waiting)
+        if signals is not None and signals.waiting and not signals.told:
+            signals.told = True
+            if self.events.on_signal is not None:
+                self.events.on_signal(self.run, signals.waiting)
         if self.dispatch.pending is not None and self._capture is None:
             self._capture = "error"
         if self._capture is not None:
             self._take_capture()
-        if self.dispatch.pending is not None:
-            self.dispatch.raise_pending()
-        if signals is not None and signals.waiting:
-            signals.hand_on()
+        if self._capture is None:  # else the state can first be read at the next head
+            if self.dispatch.pending is not None:
+                self.dispatch.raise_pending()
+            if signals is not None and signals.waiting:
+                signals.hand_on()
         if self._capture is not None or self.stopping:
             self.attention = True
+
+    def hand_on_signal(self) -> None:
+        """The fit is over, and no head will come for a signal that waits for one."""
+        if self.signals is not None and self.signals.waiting:
+            self.signals.hand_on()
 
     @property
     def stopping(self) -> bool:

@@ -110,6 +110,8 @@ class Session:
                 how = "stopped"
             self.life.end_run(how, error)
             self._closing_lines(how)
+            if how in ("finished", "stopped"):
+                self.dispatch.raise_pending()  # no head has come any more that could raise it
         finally:
             self._release()
         if error is None:

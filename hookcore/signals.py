@@ -27,12 +27,14 @@ class Signals:
 
     Attributes:
         waiting: Number of the signal that waits for a head, or 0.
+        told: Whether a head has told the plugins of it.
     """
 
     def __init__(
         self, wanted: Callable[[], bool], wake: Callable[[], None], grace: Callable[[], float]
     ) -> None:
         self.waiting = 0
+        self.told = False
         self._wanted, self._wake, self._grace = wanted, wake, grace
         self._previous: dict[int, Any] = {}
         self._timer: threading.Timer | None = None
@@ -47,12 +49,18 @@ class Signals:
         return True
 
     def remove(self) -> None:
-        """Put the previous handlers back, where ours are still the ones in place."""
+        """Put the previous handlers back, where ours are still the ones in place.
+
+        A signal that no head picked up any more is sent again, to them.
+        """
+        waiting = self.waiting
         self._forget()
         for number, previous in self._previous.items():
             if signal.getsignal(number) == self._arrived:
                 signal.signal(number, signal.SIG_DFL if previous is None else previous)
         self._previous.clear()
+        if waiting:
+            os.kill(os.getpid(), waiting)
 
     def hand_on(self) -> None:
         """Let the waiting signal do what it would have done without hookcore.
@@ -65,7 +73,7 @@ class Signals:
         self._pass_through(number, sys._getframe(1))
 
     def _forget(self) -> None:
-        self.waiting = 0
+        self.waiting, self.told = 0, False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

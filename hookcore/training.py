@@ -43,6 +43,9 @@ class Host(Protocol):
     def refresh(self) -> None:
         """Read the batch loop's variables at the end of the current batch."""
 
+    def expect_capture(self) -> None:
+        """A checkpoint is about to be asked for, at the next head."""
+
     def capture(self, reason: str) -> Any:
         """A Snapshot of this head, or None where the state can first be read at the next one."""
 

@@ -96,6 +96,8 @@ class Plain:
         """The run ends: close loops that were left without a word."""
         while self.stack:
             self._close(self.stack[-1], "broke" if how in ("finished", "stopped") else how)
+        if self.pending is not None and how in ("finished", "stopped"):
+            self.pending.ended(self.run)
 
     def notice_torch(self) -> None:
         """Arm the taps as soon as torch is there; importing it is the user's to do."""
@@ -290,6 +292,7 @@ class Plain:
             self.evaluation.over()
             self.life.end_fit(how)
             self.fit_ended()
+            self.life.hand_on_signal()
         elif loop.role == "batch" and self.taps is not None:
             self.taps.batches_end()
         if loop.role is None:
@@ -343,6 +346,13 @@ class Plain:
             and roles.batch.site.id in gate.tails
         )
 
+    def expect_capture(self) -> None:
+        """Have the fit's outermost loop show its names at the end of its current iteration."""
+        roles = self.recognition.roles
+        if roles is not None and roles.outer.site.names:
+            gate.tails.add(roles.outer.site.id)
+            self.unusual = True
+
     def capture(self, reason: str) -> Any:
         """A snapshot of the head that is attended to, or None: at the next one."""
         loop, roles = self._head, self.recognition.roles
@@ -353,13 +363,15 @@ class Plain:
         if loop is None or loop is not roles.outer:
             return state.capture(self, None, {}, reason)
         site = loop.site
-        if site.names and not self._head_names and site.id not in self._wanted:
+        names = self._head_names or self._take_seen()
+        if site.names and not names and site.id not in self._wanted:
             self._wanted.add(site.id)
-            gate.tails.add(site.id)
-            self.unusual = True
+            self.expect_capture()
             return None
         self._wanted.discard(site.id)
-        return state.capture(self, loop, self._head_names, reason)
+        if loop.role == "batch":
+            gate.tails.discard(site.id)
+        return state.capture(self, loop, names, reason)
 
     def emergency(self, fit: Fit, reason: str) -> Any:
         """Weights alone, after an exception."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
     from hookcore.plain.sites import Loop
     from hookcore.snapshot import ObjectRecord, Snapshot
-    from hookcore.training import Fit
+    from hookcore.training import Fit, Run
 
 _FRESH = "start afresh:  leave out --resume     take the weights alone:  --resume-mode weights"
 
@@ -60,6 +60,7 @@ class Pending:
         if self._loop is not None or self.weights_only:
             return False
         folder = str(self._host.run.folder)
+        self._check_code(digests(loop, folder), all_of_them=False)
         if site_key(loop, folder) != list(self.position["site"]):
             return False
         if self._host.entries[loop.site.id] != self.position["entry"]:
@@ -120,6 +121,27 @@ class Pending:
         if fit.samples is not None and position["samples"] is not None:
             fit.samples += position["samples"]
 
+    def missed(self, fit: Fit) -> None:
+        """Another fit begins.
+
+        Raises:
+            UsageError: It stands where the checkpoint's should.
+        """
+        if fit.index >= self.position["fit"]:
+            raise UsageError("this checkpoint belongs to another run", self._unreached, _FRESH)
+
+    def ended(self, run: Run) -> None:
+        """The run is over: say so if nothing of the checkpoint has come back."""
+        if not self.done:
+            run.fail(f"nothing was resumed: {self._unreached}")
+
+    @property
+    def _unreached(self) -> str:
+        if self.weights_only:
+            return "no training loop was recognised"
+        path, line = self.position["site"][0], self.position["line"]
+        return f"the loop at {path}:{line}, which it was saved in, was not reached"
+
     def load_weights(self, fit: Fit) -> None:
         """With ``--resume-mode weights``: the models' weights into a fresh fit, where they fit."""
         records = [r for r in self._snapshot.objects if r.kind == "module"]
@@ -134,9 +156,10 @@ class Pending:
             if record.status == "active" and load is not None and saved is not None:
                 load(saved["state"])
 
-    def _check_code(self, now: dict[str, str]) -> None:
+    def _check_code(self, now: dict[str, str], *, all_of_them: bool = True) -> None:
         then = self.position["digests"]
-        changed = sorted(path for path in {*then, *now} if then.get(path) != now.get(path))
+        compared = {*then, *now} if all_of_them else then.keys() & now.keys()
+        changed = sorted(path for path in compared if then.get(path) != now.get(path))
         if changed:
             raise UsageError(
                 "this checkpoint belongs to other code",

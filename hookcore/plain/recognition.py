@@ -125,6 +125,8 @@ class Recognition:
         elif host.pending is not None and host.pending.weights_only:
             host.pending.load_weights(fit)
             host.pending = None
+        elif host.pending is not None:
+            host.pending.missed(fit)
         life.start_fit(fit)
         if resumed is not None and life.events.on_resume is not None:
             life.events.on_resume(host.run, fit, resumed.position)
