@@ -18,7 +18,7 @@ from hookcore_progress.suspension import Suspension
 _PATIENCE = 2.0
 """Seconds that the end of a fit waits for the last drawing: a terminal may be stopped."""
 _HELD_LOOK = 0.3
-_AHEAD = 1.0
+_ASK_EVERY = 1.0
 
 
 class Display:
@@ -53,8 +53,9 @@ class Display:
         self._posted: deque[Moment] = deque()
         self._held: Moment | None = None
         self._wake = threading.Event()
-        self._closing = self._paused = self._asked = False
-        self._next = time.monotonic() + surface.interval
+        self._closing = self._paused = False
+        self._next_ask = time.monotonic()
+        self._next = self._next_ask + surface.interval
         self._generation = forks.generation()
         self._suspension = Suspension(self._pause, self._go_on)
         self._thread = threading.Thread(target=self._work, name="hookcore-progress", daemon=True)
@@ -100,50 +101,51 @@ class Display:
                 self._surface.close()
 
     def _time_to_wait(self) -> float:
-        due = self._next if self._asked else self._next - self._ahead()
-        wait = max(due - time.monotonic(), 0.0)
+        wait = max(min(self._next, self._next_ask) - time.monotonic(), 0.0)
         return wait if self._held is None else min(wait, _HELD_LOOK)
-
-    def _ahead(self) -> float:
-        """The loop's variables are asked for before a look: a batch must end in between."""
-        return min(_AHEAD, self._surface.interval)
 
     def _keep_time(self) -> None:
         now = time.monotonic()
-        if not self._asked and now >= self._next - self._ahead():
-            self._asked = True
-            self._ask()
         moment = None
         if now >= self._next or self._held is not None:
             moment = self._look()
         if self._held is not None and moment is not None and moment.batches > self._held.batches:
             self._show_held()
-        if now < self._next:
-            return
-        self._next, self._asked = now + self._surface.interval, False
-        if moment is not None:
-            self._show(moment)
+        if now >= self._next:
+            self._next = now + self._surface.interval
+            if moment is not None:
+                self._show(moment)
+        if now >= self._next_ask:
+            # For the next look, or the epoch's line before it: a batch must end in between.
+            self._next_ask = now + min(_ASK_EVERY, self._surface.interval)
+            self._ask()
 
     def _show_posted(self) -> None:
         while self._posted:
             moment = self._posted.popleft()
-            if self._surface.merges and moment.kind == "validation" and moment.has_epochs:
-                # Followed by the epoch's end, as a rule, whose line says it all.
-                self._held = moment
-                continue
             if self._held is not None:
-                same = moment.kind == "epoch" and moment.batches == self._held.batches
-                if same and "epoch" in self._surface.tells:
-                    self._meter.follow(self._held)
+                if self._says_it_all(moment):
                     self._held = None
                 else:
                     self._show_held()
-            self._show(moment)
+            if moment.kind == "validation":
+                # Not yet: the loop may bind more of its values until the iteration ends.
+                self._meter.follow(moment)
+                self._held = moment
+            else:
+                self._show(moment)
+
+    def _says_it_all(self, moment: Moment) -> bool:
+        """Whether this is the end of the epoch that ended with the validation that is held."""
+        held, surface = self._held, self._surface
+        same = moment.kind == "epoch" and held is not None and moment.batches == held.batches
+        return same and surface.merges and "epoch" in surface.tells
 
     def _show_held(self) -> None:
         if self._held is not None:
             held, self._held = self._held, None
-            self._show(held)
+            if held.raw or not self._surface.merges:
+                self._show(held)
 
     def _show(self, moment: Moment) -> None:
         tick = moment.kind == "tick"

@@ -145,10 +145,12 @@ class Meter:
         window.add(moment.now, moment.batches)
 
     def _values(self, moment: Moment) -> dict[str, float]:
+        raw = dict(moment.raw)
         names: Sequence[str] = self._names
         if not names:
-            names = tuple(moment.raw)
+            names = tuple(raw)
             if not self._every:
-                names = choose(names, moment.validated)
-        read = {name: number(moment.raw[name]) for name in names if name in moment.raw}
+                inside = names if moment.kind == "validation" else moment.validated
+                names = choose(names, inside)
+        read = {name: number(raw[name]) for name in names if name in raw}
         return {name: value for name, value in read.items() if value is not None}

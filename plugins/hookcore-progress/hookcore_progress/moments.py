@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -24,7 +24,8 @@ class Moment:
         fits: Fits begun in the run.
         epoch: As in ``Fit``; ``batch``, ``batches``, ``step``, ``samples`` and totals too.
         text: A stop's reason and author, or how the fit was left.
-        raw: Values as they are kept, tensors perhaps.
+        raw: Values as they are kept, tensors perhaps. A validation's may still grow: what the
+            loop makes of them (``test_loss, accuracy = test(model)``) arrives after its end.
         validated: Names that have arrived in validations so far.
         carried: Seconds that the fit had run before the checkpoint that it goes on from.
     """
@@ -56,7 +57,7 @@ def take(
     now: float,
     *,
     text: str = "",
-    names: Iterable[str] = (),
+    raw: Mapping[str, Any] | None = None,
     validated: frozenset[str] = frozenset(),
     carried: float = 0.0,
 ) -> Moment:
@@ -79,10 +80,15 @@ def take(
         has_epochs=fit.has_epochs,
         validating=fit.in_validation,
         text=text,
-        raw={name: run.metrics.latest(name) for name in names},
+        raw={} if raw is None else raw,
         validated=validated,
         carried=carried,
     )
+
+
+def latest(run: Run) -> dict[str, Any]:
+    """Every metric's latest value, unread."""
+    return {name: run.metrics.latest(name) for name in run.metrics.names}
 
 
 def number(raw: Any) -> float | None:

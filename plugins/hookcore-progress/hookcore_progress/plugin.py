@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +14,7 @@ import attrs
 
 from hookcore import UsageError, hookimpl
 from hookcore_progress import modes
-from hookcore_progress.moments import Kind, Moment, take
+from hookcore_progress.moments import Kind, Moment, latest, take
 
 if TYPE_CHECKING:
     from hookcore import Fit, Run
@@ -62,6 +62,7 @@ class Progress:
 
     _display: Display | None = attrs.field(default=None, init=False)
     _validated: frozenset[str] = attrs.field(default=frozenset(), init=False)
+    _found: dict[str, Any] = attrs.field(factory=dict, init=False)
     _began: float | None = attrs.field(default=None, init=False)
     _elapsed: float = attrs.field(default=0.0, init=False)
     _carried: float = attrs.field(default=0.0, init=False)
@@ -135,18 +136,27 @@ class Progress:
     @hookimpl
     def on_epoch_end(self, run: Run, fit: Fit, how: str) -> None:
         """A line for the epoch."""
-        self._post("epoch", run, fit, text=_LEFT.get(how, ""), names=run.metrics.names)
+        self._post("epoch", run, fit, text=_LEFT.get(how, ""), raw=latest(run))
 
     @hookimpl
     def on_validation_start(self, run: Run, fit: Fit) -> None:
         """Its time is none of the training's pace."""
+        self._found = {}
         self._post("pause", run, fit)
+
+    @hookimpl
+    def on_log(self, run: Run, metrics: Mapping[str, float], source: str) -> None:
+        """Learn which values are a validation's. Some arrive when it is over."""
+        if source == "validation":
+            self._validated |= frozenset(metrics)
+            self._found.update((name, run.metrics.latest(name)) for name in metrics)
 
     @hookimpl
     def on_validation_end(self, run: Run, fit: Fit, metrics: Mapping[str, float]) -> None:
         """A line for the validation."""
         self._validated |= frozenset(metrics)
-        self._post("validation", run, fit, names=tuple(metrics))
+        self._found.update((name, run.metrics.latest(name)) for name in metrics)
+        self._post("validation", run, fit, raw=self._found)
 
     @hookimpl
     def on_train_end(self, run: Run, fit: Fit, how: str) -> None:
@@ -154,7 +164,7 @@ class Progress:
         if self._began is not None:
             self._elapsed += time.monotonic() - self._began
             self._began = None
-        self._post("end", run, fit, text=_LEFT.get(how, ""), names=run.metrics.names)
+        self._post("end", run, fit, text=_LEFT.get(how, ""), raw=latest(run))
         self._close()
 
     # -- state -----------------------------------------------------------------------------
@@ -210,7 +220,7 @@ class Progress:
         meter = Meter(start, self.metrics, every=shown == "json")
 
         def look() -> Moment | None:
-            return None if fit.replaying else self._take("tick", run, fit, names=run.metrics.names)
+            return None if fit.replaying else self._take("tick", run, fit, raw=latest(run))
 
         self._display = Display(
             surface,
@@ -248,12 +258,12 @@ class Progress:
         fit: Fit,
         *,
         text: str = "",
-        names: Iterable[str] = (),
+        raw: Mapping[str, Any] | None = None,
         carried: float = 0.0,
     ) -> Moment:
         now, validated = time.monotonic(), self._validated
         return take(
-            kind, run, fit, now, text=text, names=names, validated=validated, carried=carried
+            kind, run, fit, now, text=text, raw=raw, validated=validated, carried=carried
         )
 
     def _post(self, kind: Kind, run: Run, fit: Fit, **what: Any) -> None:

@@ -29,7 +29,8 @@ class Surface(Protocol):
     Attributes:
         interval: Seconds between two looks at the counters.
         tells: Kinds of moments that get a line.
-        merges: Whether an epoch's line also says what a validation at its end found.
+        merges: Whether it is for eyes: an epoch's line also says what a validation at its end
+            found, and one that found nothing has no line.
     """
 
     interval: float
