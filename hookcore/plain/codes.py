@@ -44,9 +44,8 @@ def pairs(plain: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]
     while stack:
         left, right = stack.pop()
         yield left, right
-        if left is not right:
-            places = dict(_placed(right))
-            stack += [(c, places[place]) for place, c in _placed(left) if place in places]
+        places = dict(_placed(right))
+        stack += [(child, places[place]) for place, child in _placed(left) if place in places]
 
 
 def _placed(code: CodeType) -> Iterator[tuple[tuple[str, int, int], CodeType]]:

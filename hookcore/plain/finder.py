@@ -76,8 +76,8 @@ class Finder(MetaPathFinder):
 class Loader(SourceFileLoader):
     """Loads one file with sites.
 
-    Only a module that it has made gets such code: ``runpy`` takes a loader's code and runs it
-    among globals of its own, which lack the gate.
+    Only a module that it has just made gets such code: ``runpy`` takes a loader's code and runs
+    it among globals of its own, which lack the gate.
     """
 
     def __init__(self, fullname: str, path: str, gate: Any = the_gate) -> None:
@@ -98,6 +98,7 @@ class Loader(SourceFileLoader):
         plain = super().get_code(fullname)
         if plain is None or not self._ready:
             return plain
+        self._ready = False
         path = self.get_filename(fullname)
         return load(self.get_data(path), path, fullname, plain, self._gate)
 

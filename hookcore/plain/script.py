@@ -183,6 +183,7 @@ def _run_spec(spec: ModuleSpec, gate: Any) -> None:
             "it has no source file",
             "pass the script that starts the training",
         )
+    spec.loader = SourceFileLoader(spec.name, path)
     code = _compiled(Path(path).read_bytes(), path, gate)
     main = _main(gate)
     vars(main).update(
