@@ -26,16 +26,20 @@ class Watch:
         plugin: The plugin's name, for messages.
         wait_epochs: Finished epochs by which a set name must have arrived. One that speaks of a
             validation is waited for until the first one is over.
+        quiet: Say nothing of what is monitored, and of waiting for it.
 
     Attributes:
         name: The monitored metric; None until one is found.
         unit: What brings its values: ``"validations"``, ``"epochs"`` or ``"values"``.
     """
 
-    def __init__(self, monitor: Monitor, plugin: str, wait_epochs: int = 1) -> None:
+    def __init__(
+        self, monitor: Monitor, plugin: str, wait_epochs: int = 1, *, quiet: bool = False
+    ) -> None:
         self.monitor = monitor
         self.plugin = plugin
         self.wait_epochs = wait_epochs
+        self.quiet = quiet
         self.name: str | None = None
         self.unit = "values"
         self._said: set[str] = set()
@@ -188,11 +192,11 @@ class Watch:
             self._say(run, f"{self.plugin} waits for {self.monitor.name}: no validation so far")
             return
         else:
-            over = "the first epoch" if self._epochs == 1 else f"epoch {self._epochs - 1}"
+            over = "the first epoch" if self._epochs == 1 else f"epoch {self._epochs}"
         raise self.monitor.missing(self.plugin, run.metrics.names, over)
 
     def _say(self, run: Run, text: str) -> None:
         """Once a run, whatever the number of fits."""
-        if text not in self._said:
+        if text not in self._said and not self.quiet:
             self._said.add(text)
             run.say(text)

@@ -14,7 +14,7 @@ class Place:
     """Where in the fit a value arrived.
 
     Attributes:
-        epoch: Index of the epoch, from 0; None in a loop without epochs.
+        epoch: Index of the epoch, from 0; None in a loop without epochs. People read it from 1.
         step: Optimizer updates before it.
     """
 
@@ -22,7 +22,7 @@ class Place:
     step: int
 
     def __str__(self) -> str:
-        return f"at step {self.step}" if self.epoch is None else f"at epoch {self.epoch}"
+        return f"at step {self.step}" if self.epoch is None else f"at epoch {self.epoch + 1}"
 
 
 def number(value: float) -> str:

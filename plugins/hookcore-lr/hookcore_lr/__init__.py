@@ -1,0 +1,5 @@
+"""hookcore plugin: watches, and where asked controls, the learning rate of a training loop."""
+
+from hookcore_lr.plugin import LR
+
+__all__ = ["LR"]
