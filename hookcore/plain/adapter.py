@@ -237,8 +237,8 @@ class Plain:
         names = self._take_seen()
         if self.pending is not None and self.pending.went_back(loop):
             return False
-        if loop.role is None and loop.site.role_comment in ("epoch", "batch") and how == "finished":
-            self._learn_declared()
+        if loop.role is None and self.life.fit is None and how == "finished":
+            self._learn_without_step(loop)
         role, life = loop.role, self.life
         if role == "validation":
             life.end_validation_batch()
@@ -462,9 +462,15 @@ class Plain:
         elif loop.site.role_comment == "batch":
             self.recognition.learn(None)
 
-    def _learn_declared(self) -> None:
-        """An iteration of a declared loop is over, and no step has taught anything."""
-        if self.life.fit is None:
+    def _learn_without_step(self, loop: Loop) -> None:
+        """An iteration is over in which nothing stepped: its loop is declared, or trains by hand.
+
+        A backward alone teaches only where no optimizer is alive: otherwise it may be one of
+        several whose gradients add up to a step.
+        """
+        taps = self.taps
+        by_hand = loop.backward_in == loop.index and taps is not None and taps.without_optimizer()
+        if by_hand or loop.site.role_comment in ("epoch", "batch"):
             self.recognition.learn(None)
 
     def _deliver(self, loop: Loop, names: dict[str, Any]) -> None:

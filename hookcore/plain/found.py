@@ -62,5 +62,22 @@ def live_objects() -> Found:
     return Found(*(tuple(part) for part in found))
 
 
+def leaves_of(loss: Any) -> set[int]:
+    """``id`` of every leaf tensor that a backward pass from ``loss`` gives a gradient to."""
+    found: set[int] = set()
+    seen = set()
+    waiting = [getattr(loss, "grad_fn", None)]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            found.add(id(leaf))
+        waiting += [following for following, _ in node.next_functions]
+    return found
+
+
 def _unwrapped(module: Any) -> Any:
     return getattr(module, "_orig_mod", module)

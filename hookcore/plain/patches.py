@@ -28,6 +28,7 @@ class Patches:
     def __init__(self, taps: Taps, host: Plain) -> None:
         self.taps, self.host = taps, host
         self._scheduler_depth = 0
+        self._listened = False
         self._originals: list[tuple[Any, str, Any]] = []
 
     def apply(self) -> None:
@@ -36,8 +37,8 @@ class Patches:
         self._patch(Optimizer, "__init__", self._optimizer_made)
         self._patch(torch.nn.Module, "eval", self._eval_called)
         self._patch(torch.utils.data.DataLoader, "__iter__", self._loader_iterated)
-        if events.on_backward_start is not None or events.on_backward_end is not None:
-            self._patch(torch.autograd, "backward", self._backward)
+        self._listened = events.on_backward_start is not None or events.on_backward_end is not None
+        self._patch(torch.autograd, "backward", self._backward)
         if events.on_zero_grad is not None:
             self._patch(Optimizer, "zero_grad", self._zero_grad)
         if events.on_optimizer_step_skipped is not None:
@@ -47,6 +48,17 @@ class Patches:
                 self._patch(kind, "step", self._scheduler_step)
         if events.on_gradient_clip is not None:
             self._patch_everywhere(torch.nn.utils.clip_grad_norm_, self._clip)
+
+    def learn_from_backward(self, *, wanted: bool) -> None:
+        """Hear backward passes while a fit is not known: without an optimizer they alone teach."""
+        if self._listened:
+            return
+        patched = [entry for entry in self._originals if entry[1] == "backward"]
+        if wanted and not patched:
+            self._patch(torch.autograd, "backward", self._backward)
+        for entry in patched if not wanted else ():
+            setattr(*entry)
+            self._originals.remove(entry)
 
     def undo(self) -> None:
         """Put everything back, the last first."""
@@ -102,6 +114,8 @@ class Patches:
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             fit, events, run = self._fit(), self.host.life.events, self.host.run
             loss = tensors[0] if isinstance(tensors, (tuple, list)) and tensors else tensors
+            if fit is None or not fit.optimizers:
+                self.taps.backward_begins(loss)
             if fit is not None and events.on_backward_start is not None:
                 events.on_backward_start(run, fit, loss)
             result = original(tensors, *args, **kwargs)

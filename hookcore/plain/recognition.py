@@ -69,12 +69,12 @@ class Recognition:
         """The first step of a fit is about to happen.
 
         Args:
-            optimizer: What is about to step; None where declared loops alone say what they are.
+            optimizer: What is about to step; None where there is none: a backward pass has taught,
+                or a loop that is declared.
         """
         host = self._host
         taps = host.taps
-        stepping = taps is not None and optimizer is not None
-        born = taps.born(optimizer) if taps is not None and stepping else -1
+        born = -1 if taps is None else taps.born(optimizer)
         roles = assign(host.stack, born)
         if roles is None:
             return
@@ -87,7 +87,7 @@ class Recognition:
         if not roles.between and not (roles.epochs and roles.outer is roles.batch):
             fit.total_batches = roles.batch.total
         fit.samples = roles.batch.samples
-        if taps is not None and stepping:
+        if taps is not None:
             taps.survey(fit, optimizer)
             fit.loaders = tuple(
                 taps.loaders(x for loop in host.stack for x in loaders_in(loop.iterable))

@@ -24,6 +24,7 @@ class Loop:
         first: Index that the first watched iteration has: more than 0 after a resume.
         began: The host's clock when the current iteration began. What is born later was born
             inside that iteration.
+        backward_in: Iteration in which a backward last ran, while no fit is known; else -1.
         role: What the loop is to its fit, None where it is nothing or not known yet.
         inside: Whether an iteration's body is running.
         stepped: Whether an optimizer stepped while it ran.
@@ -36,8 +37,8 @@ class Loop:
     """
 
     __slots__ = (
-        "began", "evaluated", "first", "history", "host", "index", "inside", "iterable",
-        "iterator", "over_models", "role", "samples", "site", "stepped", "total",
+        "backward_in", "began", "evaluated", "first", "history", "host", "index", "inside",
+        "iterable", "iterator", "over_models", "role", "samples", "site", "stepped", "total",
     )  # fmt: skip
 
     def __init__(self, host: Plain, site: Site, iterable: Any = None) -> None:
@@ -48,6 +49,7 @@ class Loop:
         self.index = -1
         self.first = 0
         self.began = 0
+        self.backward_in = -1
         self.role: LoopRole | None = None
         self.inside = False
         self.stepped = False

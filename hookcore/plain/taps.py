@@ -15,7 +15,7 @@ from torch.optim.optimizer import (
 )
 
 from hookcore.plain.forwards import Forwards
-from hookcore.plain.found import Found, live_objects
+from hookcore.plain.found import Found, leaves_of, live_objects
 from hookcore.plain.patches import Patches
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class Taps:
         self._rates: dict[Any, list[Any]] = {}
         self._handles: list[Any] = []
         self.forwards = Forwards(host)
+        self._found: Found | None = None
+        self._found_at = -1
+        self._leaves: set[int] = set()
+        self._without: bool | None = None
         self._iterators: dict[int, weakref.ref[Any]] = {}
         self._patches = Patches(self, host)
 
@@ -66,9 +70,10 @@ class Taps:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._patches.undo()
         self._births.clear()
+        self._iterators.clear()
         self.fit_ended()
+        self._patches.undo()
 
     def fit_ended(self) -> None:
         """Forget the fit's objects: nothing of it is kept alive."""
@@ -77,7 +82,11 @@ class Taps:
         self._trained.clear()
         self._models.clear()
         self._rates.clear()
+        self._found = None
+        self._without = None
+        self._leaves.clear()
         self.depth = 0
+        self._patches.learn_from_backward(wanted=True)
 
     # -- births ----------------------------------------------------------------------------
 
@@ -90,28 +99,74 @@ class Taps:
         self._births[id(optimizer)] = self.host.clock
 
     def born(self, optimizer: Any) -> int:
-        """Clock at which the youngest of an optimizer and its parameters was made; -1: before."""
+        """Clock at which the youngest of what is trained was made; -1 where it was before the run.
+
+        Args:
+            optimizer: What steps; None where a backward without any optimizer teaches.
+        """
         births = self._births
-        parts = [births.get(id(p), -1) for g in optimizer.param_groups for p in g["params"]]
-        return max(births.get(id(optimizer), -1), *parts, -1)
+        parameters = self._parameters_of(optimizer)
+        youngest = max((births.get(number, -1) for number in parameters), default=-1)
+        return max(births.get(id(optimizer), -1), youngest)
 
     # -- what a fit is made of -------------------------------------------------------------
 
     def survey(self, fit: Fit, optimizer: Any) -> None:
         """Find the models, optimizers, schedulers and scalers of a fit; once a fit."""
-        self._take_in(fit, optimizer, live_objects())
+        self._take_in(fit, optimizer, self._look())
+        self._patches.learn_from_backward(wanted=optimizer is None)
+        self._leaves.clear()
+
+    def _look(self) -> Found:
+        """The living objects; one look serves a whole recognition."""
+        if self._found is None or self._found_at != self.host.clock:
+            self._found, self._found_at = live_objects(), self.host.clock
+        return self._found
+
+    def backward_begins(self, loss: Any) -> None:
+        """A backward pass is about to run, heard while no fit is known or no optimizer steps."""
+        host = self.host
+        loops = [loop for loop in host.stack if not loop.over_models]
+        if not loops or not host.mine():
+            return
+        if host.life.fit is None:
+            loops[-1].backward_in = loops[-1].index
+            self._leaves |= leaves_of(loss)
+        else:
+            self._trains(host.stack)
+
+    def without_optimizer(self) -> bool:
+        """Whether no living optimizer holds what the backward passes reached: none will step."""
+        if self._without is None:
+            self._without = not any(_holds(o, self._leaves) for o in self._look().optimizers)
+        return self._without
+
+    def _trains(self, stack: list[Any]) -> None:
+        """Something of the fit is trained, whatever it looked like."""
+        if self.host.unusual:
+            self.host.trained()
+        if stack and stack[-1].role is None:
+            self.host.recognition.joined(stack)
+
+    def _parameters_of(self, optimizer: Any) -> set[int]:
+        """``id`` of what an optimizer trains; without one, of what the backward passes reached."""
+        if optimizer is None:
+            return set(self._leaves)
+        return {id(p) for group in optimizer.param_groups for p in group["params"]}
 
     def _take_in(self, fit: Fit, optimizer: Any, found: Found) -> None:
-        parameters = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        self._found = None
+        parameters = self._parameters_of(optimizer)
         roots = found.roots_of(parameters)
         self._models += [m for m in roots if not any(m is known for known in self._models)]
         for model in roots:
             parameters.update(id(p) for p in model.parameters())
         self._trained |= parameters
-        mine = [o for o in found.optimizers if o is not optimizer and _holds(o, self._trained)]
-        self._optimizers.update((optimizer, *mine))
+        mine = [o for o in found.optimizers if o is optimizer or _holds(o, self._trained)]
+        mine.sort(key=lambda o: o is not optimizer)
+        self._optimizers.update(mine)
         fit.models = tuple(self._models)
-        fit.optimizers = tuple(dict.fromkeys((*fit.optimizers, optimizer, *mine)))
+        fit.optimizers = tuple(dict.fromkeys((*fit.optimizers, *mine)))
         fit.schedulers = found.schedulers_of(fit.optimizers)
         fit.scalers = found.scalers
         for known in fit.optimizers:
@@ -161,11 +216,8 @@ class Taps:
         fit = host.life.fit
         if fit is None:
             return
-        if host.unusual:
-            host.trained()
-        stack = host.stack
-        if stack and stack[-1].role is None:
-            host.recognition.joined(stack)
+        if host.unusual or not host.stack or host.stack[-1].role is None:
+            self._trains(host.stack)
         events = host.life.events
         if events.on_lr_change is not None:
             self._compare_rates(fit, optimizer)
