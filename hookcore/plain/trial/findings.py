@@ -1,0 +1,213 @@
+"""What a trial has found, as plain values that a report is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hookcore.plain import table
+from hookcore.plain.roles import Roles
+from hookcore.plain.sites import Loop
+from hookcore.plain.table import Site
+from hookcore.plain.trial.doubts import doubts
+from hookcore.plain.trial.host import Met, Trial
+from hookcore.plain.trial.names import Names
+from hookcore.plain.trial.stopping import stopping
+from hookcore.plain.trial.tally import Tally
+
+Where = Callable[[str, int], str]
+
+_EVALUATED = "a trained model is called in it, in eval mode or without gradients"
+
+
+def findings(host: Trial, tally: Tally, where: Where) -> dict[str, Any]:
+    """Describe the fit that is open, or say why there is none.
+
+    Args:
+        host: The trial's host.
+        tally: Its listener.
+        where: Gives a file and line as the user reads them.
+    """
+    roles, fit = host.recognition.roles, host.life.fit
+    found: dict[str, Any] = {
+        "recognised": roles is not None and fit is not None,
+        "loops": [],
+        "events": dict(tally.counts),
+        "claims": host.run.claims,
+        "not_understood": doubts(host, where),
+    }
+    found["other_loops"] = list(_others(host, where))
+    if roles is None or fit is None:
+        return found
+    names = Names(host.names, roles.outer.site.module)
+    found["loops"] = list(_loops(host, roles, where))
+    found["tried"] = {
+        "epochs": fit.epochs_done if fit.has_epochs else None,
+        "batches": fit.batches,
+        "steps": fit.step,
+        "validations": fit.validations,
+    }
+    found["models"] = [_model(model, names) for model in fit.models]
+    found["optimizers"] = [_optimizer(one, names) for one in fit.optimizers]
+    found["schedulers"] = [_named(one, names) for one in fit.schedulers]
+    found["scalers"] = [_named(one, names) for one in fit.scalers]
+    found["loaders"] = list(_loaders(host, roles, names, where))
+    found["metrics"] = list(_metrics(host, tally))
+    found["resume"] = _resume(host)
+    found["stopping"] = stopping(roles.outer.site)
+    return found
+
+
+# -- loops -----------------------------------------------------------------------------------
+
+
+def _loops(host: Trial, roles: Roles, where: Where) -> Iterator[dict[str, Any]]:
+    fit = host.life.fit
+    assert fit is not None
+    for loop in host.stack[: host.stack.index(roles.outer)]:
+        why = "each of its iterations is a fit of its own: the trained parameters, or their "
+        why += "optimizer, are made anew in it"
+        yield _row("around the fit", loop.site, _total(host, loop), why, where)
+    if roles.epochs:
+        yield _row("epoch", roles.outer.site, _total(host, roles.outer), roles.reason, where)
+    for loop in roles.between:
+        why = "stands between the epochs and the batches; plugins hear nothing of it"
+        yield _row("between", loop.site, _total(host, loop), why, where)
+    if roles.batch is not roles.outer or not roles.epochs:
+        inner = "the innermost loop around the optimizer's step"
+        why = inner if roles.epochs else roles.reason
+        yield _row("batch", roles.batch.site, _total(host, roles.batch), why, where)
+    for number in host.evaluated_at:
+        site, met = table.SITES[number], host.met.get(number, Met())
+        yield _row("validation", site, met.total, _EVALUATED, where)
+
+
+def _row(role: str, site: Site, total: int | None, why: str, where: Where) -> dict[str, Any]:
+    return {
+        "role": role,
+        "where": where(site.path, site.line),
+        "kind": site.kind,
+        "scope": site.scope,
+        "total": total,
+        "reason": why,
+    }
+
+
+def _total(host: Trial, loop: Loop) -> int | None:
+    return loop.total if loop.total is not None else host.met.get(loop.site.id, Met()).total
+
+
+def _others(host: Trial, where: Where) -> Iterator[dict[str, Any]]:
+    """Loops that have no role in the fit; those of the user's files alone are sites."""
+    roles = host.recognition.roles
+    taken = set(host.evaluated_at) | {loop.site.id for loop in host.stack}
+    if roles is not None:
+        taken |= {loop.site.id for loop in (roles.outer, *roles.between, roles.batch)}
+    for site in list(table.SITES.values()):
+        if site.id in taken or site.ordinal < 0:
+            continue
+        met = host.met.get(site.id)
+        if met is None and not site.may_step:
+            continue
+        yield _row("none", site, None if met is None else met.total, _why_none(site, met), where)
+
+
+def _why_none(site: Site, met: Met | None) -> str:
+    if site.role_comment == "ignore":
+        return "its comment says # hookcore: ignore"
+    if met is None:
+        return "was not reached in the trial"
+    if met.over_models:
+        return "goes over models or optimizers, each of which steps in turn"
+    return "no optimizer stepped and no trained model was evaluated in it"
+
+
+# -- objects ---------------------------------------------------------------------------------
+
+
+def _named(thing: Any, names: Names) -> dict[str, Any]:
+    return {"name": names.of(thing), "class": type(thing).__name__}
+
+
+def _model(model: Any, names: Names) -> dict[str, Any]:
+    parameters = list(model.parameters())
+    return {
+        **_named(model, names),
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+    }
+
+
+def _optimizer(optimizer: Any, names: Names) -> dict[str, Any]:
+    return {
+        **_named(optimizer, names),
+        "groups": [
+            {"lr": _plain(group.get("lr")), "parameters": sum(p.numel() for p in group["params"])}
+            for group in optimizer.param_groups
+        ],
+    }
+
+
+def _loaders(
+    host: Trial, roles: Roles, names: Names, where: Where
+) -> Iterator[dict[str, Any]]:
+    seen: list[Any] = []
+    training = {loop.site.id for loop in (roles.outer, *roles.between, roles.batch)}
+    for number, met in host.met.items():
+        role = "training" if number in training else "validation"
+        if number not in training and number not in host.evaluated_at:
+            role = "other"
+        for loader in met.loaders:
+            if any(loader is known for known in seen):
+                continue
+            seen.append(loader)
+            site = table.SITES[number]
+            yield {
+                **_named(loader, names),
+                "role": role,
+                "where": where(site.path, site.line),
+                "dataset": type(loader.dataset).__name__,
+                "samples": _length(loader.dataset),
+                "batches": met.total,
+                "batch_size": loader.batch_size,
+                "workers": loader.num_workers,
+            }
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except Exception:  # noqa: BLE001 - a user's __len__ may raise anything; then there is none
+        return None
+
+
+# -- values ----------------------------------------------------------------------------------
+
+
+def _metrics(host: Trial, tally: Tally) -> Iterator[dict[str, Any]]:
+    for name in host.run.metrics.names:
+        yield {
+            "name": name,
+            "value": _plain(host.run.metrics[name]),
+            "source": tally.sources.get(name, ""),
+            "where": host.scalars.places.get(name, ""),
+        }
+
+
+def _plain(value: Any) -> float | str | None:
+    """A number as JSON has it; inf and nan become text."""
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def _resume(host: Trial) -> dict[str, Any]:
+    why = host.unsaved or host.verdict()
+    notes = [] if host.snapshot is None else list(host.snapshot.notes)
+    if why is None and host.snapshot is not None and host.snapshot.header.kind != "epoch":
+        why = notes.pop(0).partition(": ")[2]
+    elif why is not None and host.snapshot is not None:
+        notes = notes[1:]
+    return {"possible": why is None, "why": why, "notes": notes}

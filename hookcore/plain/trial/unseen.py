@@ -1,0 +1,46 @@
+"""Training loops that stand where hookcore rewrites nothing: read off the source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import attrs
+
+from hookcore.plain import syntax, table
+
+
+@attrs.frozen
+class Unseen:
+    """A function whose loops nobody watches, though they train.
+
+    Attributes:
+        path: The file.
+        line: Line of its ``def``.
+        name: Its name.
+        kind: Why it is left as it is.
+    """
+
+    path: str
+    line: int
+    name: str
+    kind: str
+
+
+def unseen() -> Iterator[Unseen]:
+    """Generator and async functions of the rewritten files that hold a loop which trains."""
+    for file in table.rewritten():
+        for node in ast.walk(ast.parse(file.source)):
+            if not isinstance(node, syntax.DEFINITIONS):
+                continue
+            scope = syntax.scope_of(node)
+            suspended = scope.suspends or isinstance(node, ast.AsyncFunctionDef)
+            if suspended and any(map(_trains, ast.walk(node))):
+                kind = "generator function" if scope.suspends else "async function"
+                yield Unseen(file.path, node.lineno, node.name, kind)
+
+
+def _trains(node: ast.AST) -> bool:
+    return isinstance(node, (ast.For, ast.AsyncFor, ast.While)) and any(
+        map(syntax.is_training_call, ast.walk(node))
+    )
