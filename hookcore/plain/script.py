@@ -102,7 +102,7 @@ class Target:
             roots += roots_of(place) if spec.origin else folders(os.path.dirname(place))
         return cls(name=name, argv=tuple(argv), folder=folder, roots=roots)
 
-    def run(self, gate: Any = the_gate) -> None:
+    def run(self, gate: Any = the_gate, *, rewriting: bool = True) -> None:
         """Run it as ``__main__``. Whatever it raises comes out, ``SystemExit`` included.
 
         ``sys.argv``, ``sys.path[0]`` and ``sys.modules["__main__"]`` stay as the program leaves
@@ -110,23 +110,25 @@ class Target:
 
         Args:
             gate: What rewritten code calls.
+            rewriting: False runs Python's own code. Imports are the :class:`Finder`'s business.
 
         Raises:
             UsageError: There is no such module in the package; it cannot be run.
         """
+        called = gate if rewriting else None
         if not getattr(sys.flags, "safe_path", False):
             sys.path[0] = self.folder
         if self.path is not None:
             sys.argv = [self.name, *self.argv]
-            _run_file(self.path, gate)
+            _run_file(self.path, called)
         elif self.is_folder:
             sys.argv = [self.name, *self.argv]
-            _run_spec(_spec_in(self.folder), gate)
+            _run_spec(_spec_in(self.folder), called)
         else:
             sys.argv = ["-m", *self.argv]
             spec = _spec_of(self.name)
             sys.argv[0] = spec.origin or self.name
-            _run_spec(spec, gate)
+            _run_spec(spec, called)
 
 
 def run_script(name: str, argv: Sequence[str] = (), gate: Any = the_gate) -> None:
@@ -198,14 +200,16 @@ def _run_spec(spec: ModuleSpec, gate: Any) -> None:
 
 def _compiled(source: bytes, path: str, gate: Any) -> CodeType:
     plain = compile(source, path, "exec", dont_inherit=True)
-    return load(source, path, "__main__", plain, gate)
+    return plain if gate is None else load(source, path, "__main__", plain, gate)
 
 
 def _main(gate: Any) -> ModuleType:
     main = ModuleType("__main__")
     if sys.version_info < (3, 14):
         vars(main)["__annotations__"] = {}
-    vars(main).update({"__builtins__": builtins, GATE: gate})
+    vars(main)["__builtins__"] = builtins
+    if gate is not None:
+        vars(main)[GATE] = gate
     sys.modules["__main__"] = main
     return main
 

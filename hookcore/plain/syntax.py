@@ -34,6 +34,7 @@ _SAFE_METHODS = frozenset({
 # fmt: on
 _GRADIENT_MODES = frozenset({"no_grad", "inference_mode", "set_grad_enabled"})
 _TRAINING_METHODS = frozenset({"step", "backward", "zero_grad"})
+_COMPILERS = frozenset({"compile", "script", "trace"})
 _ROLE_COMMENT = re.compile(r"#\s*hookcore:\s*(\S+)")
 _ONE_BLOCK = ("body", "orelse", "finalbody")
 _NO_EXPRESSION = frozenset({*_ONE_BLOCK, "handlers", "cases", "annotation"})
@@ -187,6 +188,21 @@ def is_training_call(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
     return node.func.attr in _TRAINING_METHODS
+
+
+def compiled_names(tree: ast.Module, text: str) -> set[str]:
+    """Functions that a file hands to a compiler, as a decorator or by ``torch.compile(name)``."""
+    names: set[str] = set()
+    if not any(word in text for word in _COMPILERS):
+        return names
+    for node in walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            mentioned = {name for item in node.decorator_list for name in names_in(item)}
+            if not _COMPILERS.isdisjoint(mentioned):
+                names.add(node.name)
+        elif isinstance(node, ast.Call) and not _COMPILERS.isdisjoint(names_in(node.func)):
+            names.update(name for argument in node.args for name in target_names(argument))
+    return names
 
 
 def early_declarations(function: Definition) -> set[str]:

@@ -108,6 +108,7 @@ class Transformer:
         self._codes = Codes(plain)
         self._ordinals = syntax.ordinals(tree)
         self._roles = syntax.roles(self._ordinals, text, path)
+        self._compiled = syntax.compiled_names(tree, text)
         self._comprehensive = any(map(_is_comprehension, self._ordinals))
         self._verdicts: dict[ast.AST, bool] = {}
         self._frame: _Frame | None = None
@@ -209,7 +210,7 @@ class Transformer:
         return _Frame(full=True, function=table.next_id(), variables=shown)
 
     def _sites_only(self, node: ast.FunctionDef, scope: syntax.Scope) -> bool:
-        if node.name in _SITES_ONLY:
+        if node.name in _SITES_ONLY or node.name in self._compiled:
             return True
         if not scope.switches and not any(map(self._is_site, scope.loops)):
             return True

@@ -7,6 +7,7 @@ import os
 import sys
 import textwrap
 import traceback
+import types
 import warnings
 from pathlib import Path
 
@@ -818,6 +819,26 @@ def test_forward_has_sites_and_nothing_else():
     assert len(result.file.sites) == 4
 
 
+def test_functions_that_are_compiled_have_sites_and_nothing_else():
+    result = load(
+        """
+        @torch.compile(mode="default")
+        def decorated(xs):
+            for x in xs: y = f(x)
+            return y
+        def passed(xs):
+            for x in xs: y = f(x)
+            return y
+        def other(xs):
+            for x in xs: y = f(x)
+            return y
+        fast = torch.compile(passed)
+        """
+    )
+    assert [table.FUNCTIONS[number].qualname for number in result.file.functions] == ["other"]
+    assert len(result.file.sites) == 3
+
+
 # -- which loops are sites -----------------------------------------------------------------------
 
 
@@ -908,6 +929,71 @@ def test_ids_are_unique_in_the_process():
 def test_a_file_without_loops_is_left_alone():
     result = load("def f(x):\n    y = x\n    return y")
     assert result.code is result.plain
+
+
+# -- torch.compile -------------------------------------------------------------------------------
+
+NETWORK = """
+    import torch
+    def helper(layers, x):
+        for layer in layers:
+            y = layer(x)
+            if y is None: continue
+            x = y
+        n = 0
+        while n < 2:
+            x = torch.relu(x)
+            n += 1
+        return [torch.relu(z) for z in [x]][0]
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Linear(4, 4) for _ in range(3)])
+        def features(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+        def forward(self, x):
+            for layer in self.layers:
+                if layer is None: break
+                x = layer(x)
+            return helper(self.layers, self.features(x))
+    """
+
+
+@pytest.mark.torch
+def test_dynamo_sees_nothing_of_it():
+    torch = pytest.importorskip("torch")
+
+    def dormant():
+        """Dynamo guards a set as a whole, and of a plain dictionary the key that is asked for."""
+        gate = types.ModuleType("gate")
+        gate.back, gate.tails, gate.frames, gate.dead = {}, {}, {}, {}
+        gate.bound = dict.fromkeys(range(10_000), 0)
+        gate.left = gate.failed = lambda site: None
+        gate.again = gate.begin = lambda site: True
+        gate.each = lambda site, iterable: iterable
+        gate.returned = lambda function, value, site=None: value
+        return gate
+
+    result = load(NETWORK)
+    counts = []
+    for code in (result.plain, result.code):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        gate = dormant()
+        scope = {"__name__": "snippet", GATE: gate}
+        exec(code, scope)
+        torch.manual_seed(0)
+        network = torch.compile(scope["Network"](), backend="eager", fullgraph=True)
+        outputs = []
+        for call in range(3):
+            gate.tails[-call] = gate.frames[-call] = gate.back[-call] = gate.bound[call] = 1
+            outputs.append(network(torch.ones(2, 4)).sum().item())
+        counters = torch._dynamo.utils.counters
+        counts.append((outputs, counters["stats"]["unique_graphs"], dict(counters["graph_break"])))
+    assert counts[0] == counts[1]
+    assert counts[0][1] == 1
 
 
 # -- files ---------------------------------------------------------------------------------------
