@@ -60,7 +60,7 @@ class LossMonitor:
             return
         self._waited += 1
         if self._waited >= self.patience:
-            fit.stop(f"{self._name} has had no new best for {self._waited} epochs")
+            fit.stop(f"{self._name} has no new best; epochs waited: {self._waited}")
 
     @hookcore.hookimpl
     def on_train_end(self) -> None:

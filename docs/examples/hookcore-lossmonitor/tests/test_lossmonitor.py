@@ -16,7 +16,7 @@ def test_it_stops_a_loop_that_gets_no_better():
 
     assert run.fit.epochs_done == 4
     assert run.fit.stopped.by == "lossmonitor"
-    assert run.fit.stopped.reason == "loss has had no new best for 2 epochs"
+    assert run.fit.stopped.reason == "loss has no new best; epochs waited: 2"
 
 
 def test_it_leaves_a_loop_that_gets_better():
