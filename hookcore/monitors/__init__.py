@@ -7,7 +7,7 @@ a name resolves to nothing, is the same for all of them.
 from __future__ import annotations
 
 from hookcore.monitors.monitor import Mode, Monitor, better
-from hookcore.monitors.names import Direction, direction_of
+from hookcore.monitors.names import Direction, direction_of, is_held_out
 from hookcore.monitors.watch import Watch
 
-__all__ = ["Direction", "Mode", "Monitor", "Watch", "better", "direction_of"]
+__all__ = ["Direction", "Mode", "Monitor", "Watch", "better", "direction_of", "is_held_out"]

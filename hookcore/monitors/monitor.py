@@ -46,7 +46,9 @@ class Monitor:
         return self.name == "auto"
 
     def check(self, plugin: str) -> None:
-        """Refuse a name whose better way nobody can tell; for ``on_run_start``.
+        """Refuse a name whose better way nobody can tell.
+
+        Not before the name has arrived: of a name that is misspelt, something else is to be said.
 
         Args:
             plugin: The plugin that has the options ``monitor`` and ``mode``.

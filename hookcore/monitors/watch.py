@@ -31,6 +31,7 @@ class Watch:
     Attributes:
         name: The monitored metric; None until one is found.
         unit: What brings its values: ``"validations"``, ``"epochs"`` or ``"values"``.
+        source: How its last value came: as in ``on_log``.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Watch:
         self.quiet = quiet
         self.name: str | None = None
         self.unit = "values"
+        self.source = ""
         self._said: set[str] = set()
         self._forget()
 
@@ -147,6 +149,8 @@ class Watch:
                  logged: set[str], source: str) -> float | None:  # fmt: skip
         if self.name is None and not self.monitor.is_auto:
             self.name = self.monitor.resolve(metrics)
+            if self.name is not None:
+                self.monitor.check(self.plugin)
         elif self.name is None:
             for name in held_out:
                 self._offered[name] = (metrics, name in logged, source)
@@ -176,7 +180,7 @@ class Watch:
         if self._logged and not logged:
             return None
         assert self.name is not None
-        self._logged = logged
+        self._logged, self.source = logged, source
         if source in ("validation", "batch") or is_held_out(self.name):
             self.unit = "validations"
         else:

@@ -9,7 +9,7 @@ import attrs
 from attrs import validators
 
 import hookcore
-from hookcore.monitors import Monitor, Watch
+from hookcore.monitors import Monitor, Watch, is_held_out
 from hookcore_earlystop.patience import Patience, Rule
 from hookcore_earlystop.words import Place, best, number, reason
 
@@ -66,12 +66,7 @@ class EarlyStop:
         times = "arrival" if self.patience == 1 else f"{self.patience} arrivals"
         return f"{verb} the training when {what} has not improved for {times}{back}"
 
-    # -- run and fit -----------------------------------------------------------------------
-
-    @hookcore.hookimpl
-    def on_run_start(self) -> None:
-        """Refuse what cannot work, before anything runs."""
-        self._watch.monitor.check(self.name)
+    # -- fit ----------------------------------------------------------------------------
 
     @hookcore.hookimpl
     def on_train_start(self, run: hookcore.Run) -> None:
@@ -148,7 +143,7 @@ class EarlyStop:
         if verdict.improved:
             self._best_at = Place(fit.epoch if fit.has_epochs else None, fit.step)
             if self._keeps_weights(fit):
-                self._best_weights = self._early_weights or fit.copy_weights()
+                self._best_weights = self._weights_of_value(fit)
         self._early_weights = None
         if verdict.cause is None or self._done:
             return
@@ -169,6 +164,15 @@ class EarlyStop:
     def _keeps_weights(self, fit: hookcore.Fit) -> bool:
         return self.restore_best and not self.shadow and bool(fit.models)
 
+    def _weights_of_value(self, fit: hookcore.Fit) -> Any:
+        """The weights that the value is of, or None where they are gone."""
+        if self._early_weights is not None:
+            return self._early_weights
+        name, source = self._watch.name or "", self._watch.source
+        if source in ("epoch", "batch") and is_held_out(name):
+            return None  # of a validation before the fit's first step: it was not seen
+        return fit.copy_weights()
+
     def _restore(self, run: hookcore.Run, fit: hookcore.Fit) -> None:
         if not self.restore_best or self._best_at is None:
             return
@@ -180,7 +184,8 @@ class EarlyStop:
         elif self.shadow:
             run.note(f"{self.name} (shadow) would have put back {what}")
         elif self._best_weights is None:
-            run.note(f"{self.name} has no weights to restore: no model was trained here")
+            why = "measured before the training began" if fit.models else "no model was trained"
+            run.note(f"{self.name} cannot put back {what}: {why}")
         else:
             fit.load_weights(self._best_weights)
             run.say(f"{self.name} puts back {what}")

@@ -69,8 +69,6 @@ class LR(Options):
     def on_run_start(self, run: hookcore.Run) -> None:
         """Refuse what cannot work, before anything runs."""
         self._policy.prepare()
-        if clock_of(self) in (None, "value"):
-            self._watch.monitor.check(self.name)
         self._report = Report(run.say)
 
     @hookcore.hookimpl
