@@ -12,7 +12,7 @@ from hookcore.plain.declared import Declared
 from hookcore.plain.evaluation import Evaluation
 from hookcore.plain.recognition import Recognition
 from hookcore.plain.scalars import Scalars
-from hookcore.plain.sites import BatchLoop, ForLoop, Loop, WhileLoop
+from hookcore.plain.sites import BatchLoop, ForLoop, Loop, WhileLoop, loaders_in
 from hookcore.plain.sizes import reader_for, size_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hookcore.plain.pending import Pending
     from hookcore.plain.taps import Taps
     from hookcore.training import Fit, Role, Run
+
+_LONG_ENOUGH = 100
+"""Iterations, over all its entries, after which a loop in which nothing happens is let be."""
 
 
 class Plain:
@@ -75,6 +78,7 @@ class Plain:
         self._head_names: dict[str, Any] = {}
         self._cut = False
         self._wanted: set[int] = set()
+        self._unmoved: dict[int, int] = {}
 
     # -- the run ---------------------------------------------------------------------------
 
@@ -115,19 +119,28 @@ class Plain:
 
     # -- what the gate calls ---------------------------------------------------------------
 
-    def each(self, site_id: int, iterable: Iterable[Any]) -> Iterable[Any]:
+    def each(self, site_id: int, iterable: Iterable[Any], frame: int) -> Iterable[Any]:
         """A ``for`` is about to begin over ``iterable``."""
         if site_id in self.idle and type(iterable) is not Declared:
             return iterable
-        return self._for_loop(table.SITES[site_id], iterable)
+        return self._for_loop(table.SITES[site_id], iterable, frame)
 
     def declared(self, declared: Declared[Any], site: table.Site) -> Iterable[Any]:
         """A loop that is not rewritten runs over ``hookcore.epochs(...)`` or ``batches(...)``."""
-        return self._for_loop(site, declared)
+        for loop in self.stack:
+            role = loop.site.role_comment
+            if loop.frame == declared.frame and loop.declared and role == declared.role:
+                # No epoch lies in an epoch: a break, of which nothing told, has left that one.
+                self._unwind_above(loop, "broke")
+                self._close(loop, "broke")
+                break
+        loop = self._for_loop(site, declared, declared.frame)
+        loop.declared = True
+        return loop
 
     def again(self, site_id: int, frame: int) -> bool:
         """A ``while`` is at its head; False ends it."""
-        loop = self._running_while(site_id, frame)
+        loop = self._topmost(site_id, frame)
         if loop is None:
             self.notice_torch()
             loop = WhileLoop(self, table.SITES[site_id], frame)
@@ -148,15 +161,15 @@ class Plain:
             loop.inside = True
             self.iteration_began(loop, None)
 
-    def left(self, site_id: int) -> None:
+    def left(self, site_id: int, frame: int) -> None:
         """Control came past the loop; if it is still inside, a ``break`` ended it."""
-        loop = self._topmost(site_id)
+        loop = self._topmost(site_id, frame)
         if loop is not None:
             self._close(loop, "broke" if loop.inside else "finished")
 
-    def failed(self, site_id: int, error: BaseException | None) -> None:
+    def failed(self, site_id: int, error: BaseException | None, frame: int) -> None:
         """An exception leaves the loop."""
-        loop = self._topmost(site_id)
+        loop = self._topmost(site_id, frame)
         if loop is not None:
             self._close(loop, "exit" if isinstance(error, SystemExit) else "exception")
 
@@ -169,7 +182,7 @@ class Plain:
             self.evaluation.returned(frame, self.scalars.returned(function, seen, validating))
             if life.in_batch and not validating:
                 gate.frames.discard(function)  # it is called in batches: no helper of the epochs
-        loop = None if site_id is None else self._topmost(site_id)
+        loop = None if site_id is None else self._topmost(site_id, frame)
         if loop is not None:
             self.seen = seen  # the loop's own variables are among them
             self._close(loop, "returned")
@@ -188,6 +201,9 @@ class Plain:
 
     def enter(self, loop: Loop) -> None:
         """A loop is at its first head."""
+        above = self.stack[-1] if self.stack else None
+        if above is not None and above.site.kind == "comprehension" != loop.site.kind:
+            self._leave_comprehension(above, loop)
         self.stack.append(loop)
         site = loop.site.id
         self.entries[site] = self.entries.get(site, -1) + 1
@@ -297,6 +313,10 @@ class Plain:
             self.taps.batches_end()
         if loop.role is None:
             self._remember(loop)
+        # It may go on unwatched: a `finally` overrules a return, or the run ends before the loop.
+        loop.role = None
+        if type(loop) is BatchLoop:
+            loop.__class__ = ForLoop  # type: ignore[assignment] # same layout, the way it came
 
     def fit_ended(self) -> None:
         """Forget the fit: nothing of it is kept alive."""
@@ -438,15 +458,20 @@ class Plain:
         """What a batch is made of: the item, without the counter of an ``enumerate``."""
         return item[1] if type(loop.iterable) is enumerate else item
 
-    def _for_loop(self, site: table.Site, iterable: Any) -> ForLoop:
+    def _for_loop(self, site: table.Site, iterable: Any, frame: int) -> ForLoop:
         self.notice_torch()
         if type(iterable) is Declared:
             site.role_comment = iterable.role
             iterable = iterable.iterable
         role = self.recognition.role_on_entry(site.id)
-        loop = (BatchLoop if role == "batch" else ForLoop)(self, site, iterable)
+        loop = (BatchLoop if role == "batch" else ForLoop)(self, site, frame, iterable)
         loop.role = role
         return loop
+
+    def _leave_comprehension(self, above: Loop, loop: Loop) -> None:
+        """No statement stands in a comprehension: an exception, of which nothing told, left it."""
+        if above.frame == loop.frame:
+            self._close(above, "exception")
 
     def _watch_inside_batch(self) -> None:
         """A loop begins inside a batch: without training going on in it, it may be a validation."""
@@ -471,7 +496,9 @@ class Plain:
         taps = self.taps
         by_hand = loop.backward_in == loop.index and taps is not None and taps.without_optimizer()
         if by_hand or loop.site.role_comment in ("epoch", "batch"):
+            loop.inside = True  # for those who ask: the iteration is just being left
             self.recognition.learn(None)
+            loop.inside = False
 
     def _deliver(self, loop: Loop, names: dict[str, Any]) -> None:
         """The variables that the iteration bound, and the validation that it closes."""
@@ -492,15 +519,9 @@ class Plain:
         seen, self.seen = self.seen, {}
         return seen
 
-    def _topmost(self, site_id: int) -> Loop | None:
+    def _topmost(self, site_id: int, frame: int | None = None) -> Loop | None:
         for loop in reversed(self.stack):
-            if loop.site.id == site_id:
-                return loop
-        return None
-
-    def _running_while(self, site_id: int, frame: int) -> WhileLoop | None:
-        for loop in reversed(self.stack):
-            if loop.site.id == site_id and isinstance(loop, WhileLoop) and loop.frame == frame:
+            if loop.site.id == site_id and frame in (None, loop.frame):
                 return loop
         return None
 
@@ -514,7 +535,9 @@ class Plain:
         """Close loops inside that were left without a word: comprehensions, declared loops."""
         if self.stack and self.stack[-1] is not loop and loop in self.stack:
             while self.stack[-1] is not loop:
-                self._close(self.stack[-1], how)
+                inner = self.stack[-1]
+                raised = how == "broke" and inner.site.kind == "comprehension"  # it has no break
+                self._close(inner, "exception" if raised else how)
 
     def _remember(self, loop: Loop) -> None:
         """A loop that is over: count it for a replay, and let it be where it never matters."""
@@ -526,7 +549,11 @@ class Plain:
                 for site_id, n in inside.items():
                     counts[site_id] = counts.get(site_id, 0) + n
         site = loop.site
-        if loop.index < 0 or loop.stepped or loop.evaluated or site.may_step or site.role_comment:
+        if loop.stepped or loop.evaluated or site.may_step or site.role_comment:
+            return
+        # Not after one pass: the first epoch may only warm up, and a loader's loop is slow anyway.
+        seen = self._unmoved[site.id] = self._unmoved.get(site.id, 0) + loop.index + 1
+        if seen < _LONG_ENOUGH or loaders_in(loop.iterable):
             return
         self.idle.add(site.id)
         if isinstance(loop, WhileLoop):

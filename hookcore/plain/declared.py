@@ -19,16 +19,22 @@ class Declared(Generic[Item]):
         role: What an iteration is.
         iterable: Anything a ``for`` takes.
         place: File and line of the call, for messages.
+        frame: ``id`` of the frame of the call.
     """
 
-    __slots__ = ("iterable", "place", "role")
+    __slots__ = ("frame", "iterable", "place", "role")
 
     def __init__(
-        self, role: Literal["epoch", "batch"], iterable: Iterable[Item], place: tuple[str, int]
+        self,
+        role: Literal["epoch", "batch"],
+        iterable: Iterable[Item],
+        place: tuple[str, int],
+        frame: int,
     ) -> None:
         self.role = role
         self.iterable = iterable
         self.place = place
+        self.frame = frame
 
     def __iter__(self) -> Iterator[Item]:
         host = gate.live()
@@ -44,8 +50,7 @@ def declare(role: Literal["epoch", "batch"], iterable: Iterable[Item]) -> Declar
     """Mark ``iterable`` with a role; the caller's caller is the loop's place."""
     frame = sys._getframe(2)
     place = (frame.f_code.co_filename, frame.f_lineno)
-    del frame
-    return Declared(role, iterable, place)
+    return Declared(role, iterable, place, id(frame))
 
 
 

@@ -55,7 +55,7 @@ def each(site: int, iterable: Iterable[Item]) -> Iterable[Item]:
     """The head of a ``for`` or a comprehension: its iterable, watched if somebody cares."""
     if host is None or compiling() or host.thread != get_ident():
         return iterable
-    return host.each(site, iterable)
+    return host.each(site, iterable, id(sys._getframe(1)))
 
 
 def again(site: int) -> bool:
@@ -75,13 +75,13 @@ def begin(site: int) -> bool:
 def left(site: int) -> None:
     """Control has come past the loop: it is exhausted, or was broken out of."""
     if host is not None and not compiling() and host.thread == get_ident():
-        host.left(site)
+        host.left(site, id(sys._getframe(1)))
 
 
 def failed(site: int) -> None:
     """An exception leaves the loop; called in the ``except`` block that lets it go on."""
     if host is not None and not compiling() and host.thread == get_ident():
-        host.failed(site, sys.exc_info()[1])
+        host.failed(site, sys.exc_info()[1], id(sys._getframe(1)))
 
 
 def returned(function: int, value: Item, site: int | None = None) -> Item:

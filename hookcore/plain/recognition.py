@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hookcore.plain import gate, table
-from hookcore.plain.roles import Roles, assign
+from hookcore.plain.roles import Roles, assign, may_have_role
 from hookcore.plain.sites import BatchLoop, ForLoop, Loop, LoopRole, draws_own_bar, loaders_in
 
 if TYPE_CHECKING:
@@ -48,22 +48,33 @@ class Recognition:
         """
         role = self._known.get(site)
         taps = self._host.taps
-        if role not in ("batch", "between") or self.one_level:
+        if role not in ("batch", "between") or self.one_level or self._host.life.in_batch:
             return None
         return None if taps is not None and taps.evaluating() else role
 
     def joined(self, stack: Sequence[Loop]) -> None:
-        """A step in a loop that looked like an evaluation: it is the batch loop after all."""
+        """A step in a loop that has no role, inside an epoch: it is a batch loop after all.
+
+        It looked like an evaluation as it began, or is the epoch's second loop that trains.
+        """
+        host = self._host
+        if host.life.in_batch or not host.life.in_epoch:
+            return
+        candidates: list[Loop] = []
         for loop in reversed(stack):
-            if loop.role is not None:
-                return
-            if self._known.get(loop.site.id) == "batch":
-                loop.role = "batch"
-                if type(loop) is ForLoop:
-                    loop.__class__ = BatchLoop
-                self._replay(loop.index - loop.first)
-                self._host.life.start_batch()
-                return
+            if loop.role in ("epoch", "between", "both"):
+                break
+            if may_have_role(loop):
+                candidates.append(loop)
+        while len(candidates) > 1 and candidates[0].over_models:
+            candidates.pop(0)
+        if candidates:
+            loop = candidates[0]
+            loop.role = self._known[loop.site.id] = "batch"
+            if type(loop) is ForLoop:
+                loop.__class__ = BatchLoop
+            self._replay(loop.index - loop.first)
+            host.life.start_batch()
 
     def learn(self, optimizer: Any) -> None:
         """The first step of a fit is about to happen.

@@ -41,8 +41,7 @@ def assign(stack: Sequence[Loop], born: int) -> Roles | None:
     Returns:
         The roles, or None where no loop is running that could have one.
     """
-    loops = [loop for loop in stack if loop.role != "validation"]
-    loops = [loop for loop in loops if loop.site.role_comment not in ("ignore", "validation")]
+    loops = [loop for loop in stack if may_have_role(loop)]
     while len(loops) > 1 and loops[-1].over_models:
         loops.pop()
     if not loops:
@@ -65,6 +64,15 @@ def assign(stack: Sequence[Loop], born: int) -> Roles | None:
     if outer is batch:
         return _one_level(outer)
     return Roles(outer, batch, tuple(inside[1:-1]), True, reason)
+
+
+def may_have_role(loop: Loop) -> bool:
+    """Whether a loop that is running can be an epoch's or a batch's.
+
+    One that is fetching cannot: what trains then is its iterable, a generator.
+    """
+    ours = loop.site.role_comment not in ("ignore", "validation")
+    return ours and loop.inside and loop.role != "validation"
 
 
 def _one_level(loop: Loop) -> Roles:

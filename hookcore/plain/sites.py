@@ -20,6 +20,7 @@ class Loop:
 
     Attributes:
         site: Where it stands in the source.
+        frame: ``id`` of the frame it runs in: a recursive call enters the same site anew.
         index: Current iteration, from 0; -1 before the first.
         first: Index that the first watched iteration has: more than 0 after a resume.
         began: The host's clock when the current iteration began. What is born later was born
@@ -34,16 +35,19 @@ class Loop:
         total: Iterations to come in all, None where it cannot be known.
         samples: Samples in the batches begun so far, None where the items do not tell.
         over_models: Whether it iterates over models or optimizers, each stepping in turn.
+        declared: Whether it is not rewritten, and only its iterable tells of it.
     """
 
     __slots__ = (
-        "backward_in", "began", "evaluated", "first", "history", "host", "index", "inside",
-        "iterable", "iterator", "over_models", "role", "samples", "site", "stepped", "total",
+        "backward_in", "began", "declared", "evaluated", "first", "frame", "history", "host",
+        "index", "inside", "iterable", "iterator", "over_models", "role", "samples", "site",
+        "stepped", "total",
     )  # fmt: skip
 
-    def __init__(self, host: Plain, site: Site, iterable: Any = None) -> None:
+    def __init__(self, host: Plain, site: Site, frame: int, iterable: Any = None) -> None:
         self.host = host
         self.site = site
+        self.frame = frame
         self.iterable = iterable
         self.iterator: Iterator[Any] | None = None
         self.index = -1
@@ -58,6 +62,7 @@ class Loop:
         self.total: int | None = None
         self.samples: int | None = None
         self.over_models = False
+        self.declared = False
 
     def __repr__(self) -> str:
         return f"<{self.site.kind} {self.site.where} {self.role or '?'} [{self.index}]>"
@@ -145,17 +150,9 @@ class BatchLoop(ForLoop):
 
 
 class WhileLoop(Loop):
-    """A ``while`` that is running; the gate drives it.
+    """A ``while`` that is running; the gate drives it."""
 
-    Attributes:
-        frame: ``id`` of the frame it runs in: a recursive call enters the same site anew.
-    """
-
-    __slots__ = ("frame",)
-
-    def __init__(self, host: Plain, site: Site, frame: int) -> None:
-        super().__init__(host, site)
-        self.frame = frame
+    __slots__ = ()
 
 
 def total_of(iterable: Any) -> int | None:
