@@ -18,7 +18,7 @@ from hookcore_progress.suspension import Suspension
 _PATIENCE = 2.0
 """Seconds that the end of a fit waits for the last drawing: a terminal may be stopped."""
 _HELD_LOOK = 0.3
-_ASK_EVERY = 1.0
+_ASK_EVERY = 0.25
 
 
 class Display:
