@@ -16,6 +16,7 @@ from hookcore.discovery import core_version
 from hookcore.errors import HookcoreError, HookcoreWarning, UsageError, three_parts
 
 _OWN = {
+    "explain": "hookcore.cli.explain",
     "plugins": "hookcore.cli.plugins",
     "run": "hookcore.cli.run",
 }

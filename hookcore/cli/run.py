@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,29 @@ import click
 
 from hookcore.settings import resolve
 
-_WITH_VALUE = ("-p", "-o", "--resume-mode")
 
-
-class _LikePython(click.Command):
+class LikePython(click.Command):
     """What follows the script, or ``-m module``, belongs to the script."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _end_options_at_module(args))
+        """Read our own options, up to the script's name or behind the module's."""
+        options = [one for one in self.params if isinstance(one, click.Option) and not one.is_flag]
+        with_value = {spelling for option in options for spelling in option.opts}
+        return super().parse_args(ctx, _end_options_at_module(args, with_value))
 
 
-def _end_options_at_module(args: list[str]) -> list[str]:
+def _end_options_at_module(args: list[str], with_value: Container[str]) -> list[str]:
     """Put ``--`` behind ``-m module``; a script ends the options by itself."""
     place = 0
     while place < len(args) and args[place].startswith("-") and args[place] not in ("-", "--"):
         if args[place].startswith("-m"):
             end = place + (2 if args[place] == "-m" else 1)
             return [*args[:end], "--", *args[end:]] if end <= len(args) else args
-        place += 2 if args[place] in _WITH_VALUE else 1
+        place += 2 if args[place] in with_value else 1
     return args
 
 
-@click.command(cls=_LikePython, context_settings={"allow_interspersed_args": False})
+@click.command(cls=LikePython, context_settings={"allow_interspersed_args": False})
 @click.option(
     "-p",
     "plugins",

@@ -79,9 +79,10 @@ class _Script:
         self._process = os.getpid()
         find = Target.module if request.is_module else Target.script
         self._target = find(request.target, request.argv)
-        self._host = Trial(request.steps, self._target.roots.own, self._conclude)
-        self._tally = Tally(self._report_first)
+        self._host = Trial(request.steps, self._target.roots.own, self._look, self._conclude)
+        self._tally = Tally(self._look)
         self._ours: list[str] = []
+        self._known: dict[str, Any] = {}
 
     def run(self) -> None:
         """Run it until it has been understood, or is over."""
@@ -130,14 +131,19 @@ class _Script:
                 stream.flush()
         os._exit(0)
 
-    def _report_first(self) -> None:
-        """Written at once: the script may yet raise, hang or crash."""
+    def _look(self) -> None:
+        """A fit begins, or is left by an exception: the script may yet raise, hang or crash."""
         self._report({"status": "running"})
 
     def _report(self, outcome: Mapping[str, Any]) -> None:
-        found = findings(self._host, self._tally, self._where)
+        if self._host.life.fit is not None or not self._known:
+            found = findings(self._host, self._tally, self._where)
+            found["not_understood"] += self._ours
+        else:
+            found = self._known  # its fit is over
+        if found["recognised"]:
+            self._known = found
         found["script"] = dict(outcome)
-        found["not_understood"] += self._ours
         path = Path(self._request.report)
         draft = path.with_suffix(".draft")
         draft.write_text(json.dumps(found))

@@ -80,12 +80,9 @@ def _little(host: Trial, where: Where) -> Iterator[str]:
     for loop in around:
         at = where(loop.site.path, loop.site.line)
         yield f"there are several fits, one an iteration of {at}; the first alone was tried"
-    if fit.validations == 0:
-        tried = f"{fit.epochs_done} epochs of " if fit.has_epochs else ""
-        yield (
-            f"no validation was seen in {tried}{host.steps if fit.has_epochs else fit.batches} "
-            "batches; --steps N looks further"
-        )
+    if fit.validations == 0 and (fit.epochs_done or not fit.has_epochs):
+        tried = f"{fit.epochs_done} epochs, " if fit.has_epochs else ""
+        yield f"no validation was seen in {tried}{fit.batches} batches; --steps N looks further"
     strays = host.strays
     if strays is not None and strays.evaluation is not None:
         at = where(strays.evaluation.path, strays.evaluation.line)

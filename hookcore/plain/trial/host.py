@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from hookcore.life import Life
     from hookcore.training import Run
 
-LOOK_FOR_VALIDATION = 5.0
+PATIENCE = 5.0
 """Seconds that a loop without epochs may go on, beyond its steps, until it validates."""
+MOST_BATCHES = 1000
+"""Batches after which it need not, however fast they are."""
 
 
 @attrs.define(eq=False)
@@ -50,6 +52,7 @@ class Trial(Plain):
     Args:
         steps: Iterations of a loop, and epochs while no validation has been seen.
         own: Whether a file is the user's.
+        look: Reports what is known so far.
         conclude: Reports, and ends the process.
 
     Attributes:
@@ -61,7 +64,11 @@ class Trial(Plain):
     """
 
     def __init__(
-        self, steps: int, own: Callable[[str], bool], conclude: Callable[[], None]
+        self,
+        steps: int,
+        own: Callable[[str], bool],
+        look: Callable[[], None],
+        conclude: Callable[[], None],
     ) -> None:
         super().__init__()
         self.steps = steps
@@ -71,6 +78,7 @@ class Trial(Plain):
         self.snapshot: Any = None
         self.unsaved: str | None = None
         self.names: dict[str, Any] = {}
+        self._look = look
         self._conclude = conclude
         self._began: float | None = None
 
@@ -134,6 +142,7 @@ class Trial(Plain):
             self.evaluation.over()
             if how not in ("exception", "exit"):
                 self._conclude()
+            self._look()
         super().leave(loop, how)
 
     # -- inside ----------------------------------------------------------------------------
@@ -151,10 +160,8 @@ class Trial(Plain):
             return fit.validations > 0 or self._is_enough(outer)
         if not self._is_enough(outer):
             return False
-        long = fit.batches >= 3 * self.steps
-        return fit.validations > 0 or (
-            long and time.monotonic() - self._began >= LOOK_FOR_VALIDATION
-        )
+        patient = fit.batches < MOST_BATCHES and time.monotonic() - self._began < PATIENCE
+        return fit.validations > 0 or (fit.batches >= 3 * self.steps and not patient)
 
     def _is_captured(self, loop: Loop) -> bool:
         """Capture what a checkpoint of this head would hold; False: at the next head."""
