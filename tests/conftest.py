@@ -1,4 +1,4 @@
-"""What the tests of plain loops share: loops from source, bare and with sites, run and compared."""
+"""What the core's tests share: loops from source, bare and with sites, run and compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hookcore.plain.rewrite import rewrite
 from hookcore.plain.snippets import GATE
 from hookcore.testing import Recorder, isolated_run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 # The events of a run as words: what begins is upper case, `how` is said where it is not "finished".
 WORDS = {
