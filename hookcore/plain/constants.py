@@ -10,6 +10,7 @@ import argparse
 import ast
 import enum
 import pathlib
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,8 @@ from hookcore.plain import table
 from hookcore.plain.syntax import ordinals
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), range, enum.Enum, pathlib.PurePath)
+_DYNAMIC = ("setattr", "delattr", "vars", "globals")
+_PARTS = re.compile(r"[.\[(]")
 
 
 class Constants:
@@ -34,7 +37,8 @@ class Constants:
     """
 
     def __init__(self, site: table.Site) -> None:
-        self._bound = _bound_in(_source_of(site.path), site.ordinal)
+        self._site = site
+        self._bound, self._mentioned = _names_in(_source_of(site.path), site.ordinal)
         files = tuple(sorted({file.source for file in table.rewritten()}))
         self._attributes, self._declared, self._dynamic = _changed_anywhere(files)
 
@@ -46,16 +50,31 @@ class Constants:
         if _immutable(value):
             return not self._rebound(path)
         if isinstance(value, torch.Tensor) and not value.requires_grad:
-            return value._version == 0 and not self._rebound(path)
+            unchanged = value._version == 0  # noqa: SLF001 - torch names no other way to ask
+            return unchanged and not self._rebound(path)
         return False
 
+    def concerns(self, path: str) -> bool:
+        """Whether the loop can have to do with what stands at this path."""
+        name = _PARTS.split(path)[0]
+        return ":" in path or name in self._mentioned
+
     def _rebound(self, path: str) -> bool:
-        name = path.rpartition(":")[2]
-        if "." in name or "[" in name:
-            return self._dynamic or "[" in name or name.rpartition(".")[2] in self._attributes
-        if ":" in path:
-            return name in self._declared or name in self._attributes
-        return name in self._bound or name in self._declared
+        """Whether any name on the way to a value, or the value's own, is bound to another."""
+        if "[" in path or "(" in path:
+            return True
+        module, colon, rest = path.rpartition(":")
+        first, *attributes = rest.split(".")
+        if any(name in self._attributes or name in self._declared for name in attributes):
+            return True
+        if (attributes or colon) and self._dynamic:
+            return True
+        if first in self._declared:
+            return True
+        if not colon:
+            return first in self._bound
+        own = self._site.module_level and module == self._site.module
+        return first in self._attributes or (own and first in self._bound)
 
 
 def _immutable(value: Any) -> bool:
@@ -69,11 +88,12 @@ def _source_of(path: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _bound_in(source: str, ordinal: int) -> frozenset[str]:
-    """Names that are bound or deleted anywhere inside one loop, its head included."""
+def _names_in(source: str, ordinal: int) -> tuple[frozenset[str], frozenset[str]]:
+    """Names bound or deleted anywhere inside one loop, its head included; names mentioned."""
     tree = ast.parse(source)
-    loop = next((node for node, n in ordinals(tree).items() if n == ordinal), None)
-    return frozenset() if loop is None else frozenset(_stored(ast.walk(loop)))
+    loop = next(node for node, n in ordinals(tree).items() if n == ordinal)
+    mentioned = {node.id for node in ast.walk(loop) if isinstance(node, ast.Name)}
+    return frozenset(_stored(ast.walk(loop))), frozenset(mentioned)
 
 
 @lru_cache(maxsize=8)
@@ -90,7 +110,7 @@ def _changed_anywhere(sources: tuple[str, ...]) -> tuple[frozenset[str], frozens
                 declared.update(node.names)
             elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
                 attributes.add(node.attr)
-            elif isinstance(node, ast.Name) and node.id in ("setattr", "delattr", "vars"):
+            elif isinstance(node, ast.Name) and node.id in _DYNAMIC:
                 dynamic = True
             dynamic = dynamic or (isinstance(node, ast.Attribute) and node.attr == "__dict__")
             if not (isinstance(node, ast.FunctionDef) and node.name == "__init__"):

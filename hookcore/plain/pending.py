@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from hookcore.errors import UsageError
 from hookcore.plain import rng
-from hookcore.plain.reach import Reach, Slot
-from hookcore.plain.state import class_name, digests, site_key
-from hookcore.snapshot import home
+from hookcore.plain.putback import FRESH, PutBack, load_weights
+from hookcore.plain.reach import Reach
+from hookcore.plain.state import digests, site_key
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
     from hookcore.plain.sites import Loop
-    from hookcore.snapshot import ObjectRecord, Snapshot
+    from hookcore.snapshot import Snapshot
     from hookcore.training import Fit, Run
-
-_FRESH = "start afresh:  leave out --resume     take the weights alone:  --resume-mode weights"
 
 
 class Pending:
@@ -45,7 +41,7 @@ class Pending:
             raise UsageError(
                 "this checkpoint cannot be resumed from",
                 f"it was taken in mid-epoch ({snapshot.header.reason})",
-                _FRESH,
+                FRESH,
             )
         self.iteration: int = snapshot.position.get("iteration", 0)
         if not self.weights_only:
@@ -70,33 +66,18 @@ class Pending:
         return True
 
     def put_back(self, names: dict[str, Any]) -> dict[str, Any]:
-        """Put objects and values back, in place; what the frame must bind itself is returned."""
+        """Put objects and values back, in place; what the frame must bind itself is returned.
+
+        Raises:
+            UsageError: They do not fit what is here.
+        """
         assert self._loop is not None
-        snapshot = self._snapshot.resolve()
         site = self._loop.site
         reach = Reach({} if site.module_level else names, site.module)
-        live = {}
-        for record in snapshot.objects:
-            live[record.name] = self._object(reach, record)
-        for record in snapshot.objects:
-            load_object(live[record.name], record)
-        aliases = _aliases(live, snapshot.objects)
-        given: dict[str, Any] = {}
-        for path, value in snapshot.variables.items():
-            wanted = _relinked(value, aliases)
-            slot = reach.slots.get(path)
-            if slot is None:
-                slot = self._missing(reach, path)
-            if not _fill(slot.value, wanted):
-                if slot.put is None:
-                    given[path] = wanted
-                else:
-                    slot.put(wanted)
-        for path, state in snapshot.rng["generators"].items():
-            if path in reach.generators:
-                rng.put_generator(reach.generators[path], state)
+        back = PutBack(reach, site.names)
+        back.everything(self._snapshot.resolve())
         self.restored = True
-        return given
+        return back.given
 
     restored = False
 
@@ -128,7 +109,7 @@ class Pending:
             UsageError: It stands where the checkpoint's should.
         """
         if fit.index >= self.position["fit"]:
-            raise UsageError("this checkpoint belongs to another run", self._unreached, _FRESH)
+            raise UsageError("this checkpoint belongs to another run", self._unreached, FRESH)
 
     def ended(self, run: Run) -> None:
         """The run is over: say so if nothing of the checkpoint has come back."""
@@ -143,18 +124,42 @@ class Pending:
         return f"the loop at {path}:{line}, which it was saved in, was not reached"
 
     def load_weights(self, fit: Fit) -> None:
-        """With ``--resume-mode weights``: the models' weights into a fresh fit, where they fit."""
-        records = [r for r in self._snapshot.objects if r.kind == "module"]
-        for model, record in zip(fit.models, records, strict=False):
-            load_module_state(model, record)
+        """With ``--resume-mode weights``: the models' weights into a fresh fit.
+
+        It happens at the first step, whose gradients are those of the weights that go: they become
+        zero.
+
+        Raises:
+            UsageError: They are another model's.
+        """
+        records = {record.name: record for record in self._snapshot.objects}
+        saved = self.position["models"]
+        if len(saved) != len(fit.models):
+            raise UsageError(
+                "this checkpoint belongs to another run",
+                f"it trained {len(saved)} models, here are {len(fit.models)}",
+                FRESH,
+            )
+        for model, name in zip(fit.models, saved, strict=True):
+            load_weights(model, records[name])
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
         self.done = True
 
     def _load_plugins(self) -> None:
         for record in self._host.run.plugins:
             load = getattr(record.plugin, "load_state_dict", None)
             saved = self._snapshot.plugins.get(record.name)
-            if record.status == "active" and load is not None and saved is not None:
+            if record.status != "active" or load is None or saved is None:
+                continue
+            try:
                 load(saved["state"])
+            except Exception as error:  # noqa: BLE001 - whatever another version left there
+                self._host.run.warn(
+                    f"plugin {record.label} cannot take its state back and starts fresh\n"
+                    f"    {type(error).__name__}: {error}"
+                )
 
     def _check_code(self, now: dict[str, str], *, all_of_them: bool = True) -> None:
         then = self.position["digests"]
@@ -164,134 +169,5 @@ class Pending:
             raise UsageError(
                 "this checkpoint belongs to other code",
                 f"changed since it was written: {', '.join(changed)}",
-                _FRESH,
+                FRESH,
             )
-
-    def _object(self, reach: Reach, record: ObjectRecord) -> Any:
-        thing = reach.objects.get(record.name)
-        if thing is None or class_name(thing) != record.class_name:
-            found = "nothing" if thing is None else class_name(thing)
-            raise UsageError(
-                "this checkpoint belongs to another run",
-                f"it has {record.name} as {record.class_name}, here is {found}",
-                _FRESH,
-            )
-        return thing
-
-    def _missing(self, reach: Reach, path: str) -> Slot:
-        """A name that is not bound yet, in the frame, a module or an object."""
-        assert self._loop is not None
-        if path in self._loop.site.names:
-            return Slot(path, None, None)
-        owner, dot, name = path.rpartition(".")
-        for known, slot in reach.slots.items():
-            if dot and known.rpartition(".")[0] == owner and slot.put is not None:
-                return Slot(path, None, _beside(slot.put, name))
-        module, colon, name = path.partition(":")
-        if colon and name.isidentifier():
-            import sys
-
-            return Slot(path, None, lambda value: setattr(sys.modules[module], name, value))
-        return Slot(path, None, lambda value: None)
-
-
-def _beside(put: Any, name: str) -> Any:
-    """The same setter for another attribute of the same object."""
-    import functools
-
-    return functools.partial(put.func, put.args[0], name)
-
-
-def load_object(thing: Any, record: ObjectRecord) -> None:
-    """Put one object's state back, in place."""
-    if record.kind == "module":
-        load_module_state(thing, record)
-    else:
-        thing.load_state_dict(record.state)
-
-
-def load_module_state(module: Any, record: ObjectRecord) -> None:
-    """Weights, buffers, flags and gradients of a module."""
-    try:
-        module.load_state_dict(record.state)
-    except RuntimeError as error:
-        mismatch = str(error).splitlines()[1:2] or [str(error)]
-        raise UsageError(
-            f"this checkpoint belongs to another model ({record.name})", mismatch[0].strip(), _FRESH
-        ) from error
-    extras = record.extras
-    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    with torch.no_grad():
-        for name, buffer in extras.get("buffers", {}).items():
-            if name in buffers:
-                buffers[name].copy_(buffer)
-        for name, parameter in parameters.items():
-            grad = extras.get("grads", {}).get(name)
-            parameter.grad = None if grad is None else grad.to(parameter.device).clone()
-            parameter.requires_grad_(extras.get("requires_grad", {}).get(name, True))
-    modules = dict(module.named_modules())
-    for name, training in extras.get("training", {}).items():
-        if name in modules:
-            modules[name].training = training
-
-
-def _aliases(live: dict[str, Any], records: list[ObjectRecord]) -> dict[tuple[int, Any], Any]:
-    """Tensors of the snapshot's states, and the live tensors they stand for."""
-    found = {}
-    for record in records:
-        if record.kind == "module":
-            now = live[record.name].state_dict(keep_vars=False)
-            for name, saved in record.state.items():
-                if isinstance(saved, torch.Tensor) and saved.numel():
-                    found[saved.data_ptr(), saved.shape] = now[name]
-    return found
-
-
-def _relinked(value: Any, aliases: dict[tuple[int, Any], Any]) -> Any:
-    """A value whose tensors that were the model's own are the live model's own again."""
-    if isinstance(value, torch.Tensor):
-        live = aliases.get((value.data_ptr(), value.shape)) if value.numel() else None
-        return value.to(home(value)) if live is None else live
-    if isinstance(value, dict):
-        for name, item in value.items():
-            value[name] = _relinked(item, aliases)
-    elif type(value) is list:
-        value[:] = [_relinked(item, aliases) for item in value]
-    elif type(value) is tuple:
-        return tuple(_relinked(item, aliases) for item in value)
-    return value
-
-
-def _fill(current: Any, wanted: Any) -> bool:
-    """Make an existing container or array equal to ``wanted``, keeping its identity."""
-    kind = type(wanted)
-    if kind is not type(current) or current is None:
-        return False
-    if current is wanted:
-        return True
-    if kind is list:
-        current[:] = wanted
-    elif isinstance(wanted, (dict, set)):
-        current.clear()
-        current.update(wanted)
-    elif kind.__name__ == "deque" and current.maxlen == wanted.maxlen:
-        current.clear()
-        current.extend(wanted)
-    elif isinstance(wanted, torch.Tensor):
-        return _fill_tensor(current, wanted)
-    elif kind.__module__ == "numpy" and hasattr(wanted, "dtype") and wanted.shape:
-        if current.shape != wanted.shape or current.dtype != wanted.dtype:
-            return False
-        current[...] = wanted
-    else:
-        return False
-    return True
-
-
-def _fill_tensor(current: torch.Tensor, wanted: torch.Tensor) -> bool:
-    same = current.shape == wanted.shape and current.dtype == wanted.dtype
-    if not same or current.grad_fn is not None:
-        return False
-    with torch.no_grad():
-        current.copy_(wanted)
-    return True

@@ -15,6 +15,9 @@ from torch.utils.data import DataLoader
 from hookcore.plain import rng, table
 from hookcore.snapshot import encodable
 
+GRADIENT = " (gradient)"
+"""What follows the path of a tensor whose gradient is kept on its own."""
+
 _DEPTH = 6
 _SILENT = (
     types.ModuleType, types.BuiltinFunctionType, type, torch.nn.Module, torch.device, torch.dtype,
@@ -44,14 +47,20 @@ class Reach:
         objects: Objects with ``state_dict`` and ``load_state_dict``, by path.
         slots: Places of plain values, by path.
         generators: Explicit random generators, by path.
-        unknown: Path and type of what has no state that could be taken.
+        unknown: What has no state that could be taken, by path.
+        owners: Lists, dictionaries and objects that have such places, by path.
+        tensors: Tensors of the user's own that require gradients, by path.
+        modules: Names of the modules searched, each with what it holds.
     """
 
     def __init__(self, names: Mapping[str, Any], frame_module: str) -> None:
         self.objects: dict[str, Any] = {}
         self.slots: dict[str, Slot] = {}
         self.generators: dict[str, Any] = {}
-        self.unknown: dict[str, str] = {}
+        self.unknown: dict[str, Any] = {}
+        self.owners: dict[str, Any] = {}
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.modules: dict[str, dict[str, Any]] = {}
         self._seen: dict[int, Any] = {}
         for name, value in names.items():
             self._visit(Slot(name, value, None), _DEPTH)
@@ -59,6 +68,7 @@ class Reach:
         for module in dict.fromkeys(modules):
             found = sys.modules.get(module)
             if found is not None:
+                self.modules[module] = vars(found)
                 self._visit_module(module, vars(found), names)
 
     def path_of(self, wanted: Any) -> str | None:
@@ -67,7 +77,7 @@ class Reach:
 
     def _visit_module(self, module: str, space: dict[str, Any], names: Mapping[str, Any]) -> None:
         for name, value in tuple(space.items()):
-            if name.startswith("__") or name.startswith("@") or names.get(name, self) is value:
+            if name.startswith(("__", "@")) or names.get(name, self) is value:
                 continue
             put = functools.partial(space.__setitem__, name)
             self._visit(Slot(f"{module}:{name}", value, put), _DEPTH)
@@ -87,21 +97,44 @@ class Reach:
             return
         if encodable(value, slot.path) is None:
             self.slots[slot.path] = slot
+            self._find_tensors(slot.path, value, depth)
             return
         if depth and not self._known(value):
             parts = list(_parts(slot.path, value))
+            self.owners[slot.path] = value
             for part in parts:
                 self._visit(part, depth - 1)
             if not parts and not isinstance(value, (*_SILENT, types.FunctionType)):
-                kind = type(value)
-                self.unknown[slot.path] = f"{kind.__module__}.{kind.__qualname__}"
+                self.unknown[slot.path] = value
 
     def _inside_wrapper(self, path: str, value: Any, depth: int) -> None:
-        """A user's own object with a state may hold others that its state leaves out."""
-        if depth and not isinstance(value, torch.nn.Module) and _of_user(type(value)):
-            for part in _parts(path, value):
-                if _has_state(part.value):
-                    self._visit(part, depth - 1)
+        """What a user's own class keeps beside the state that its objects give."""
+        if not depth:
+            return
+        if isinstance(value, torch.nn.Module):
+            for inner, module in value.named_modules():
+                if _of_user(type(module)):
+                    self._beside_state(f"{path}.{inner}" if inner else path, module, depth)
+        elif _of_user(type(value)):
+            self._beside_state(path, value, depth)
+
+    def _beside_state(self, path: str, thing: Any, depth: int) -> None:
+        self.owners[path] = thing
+        for part in _attributes(path, thing):
+            name = part.path.rpartition(".")[2]
+            if isinstance(thing, torch.nn.Module) and (name[0] == "_" or name == "training"):
+                continue  # torch's own tables: parameters, buffers, hooks
+            self._visit(part, depth - 1)
+
+    def _find_tensors(self, path: str, value: Any, depth: int) -> None:
+        if isinstance(value, torch.Tensor):
+            if value.requires_grad and value.is_leaf:
+                self.tensors.setdefault(path, value)
+        elif isinstance(value, (list, tuple, dict)) and depth:
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for name, item in items:
+                if isinstance(item, (torch.Tensor, list, tuple, dict)):
+                    self._find_tensors(f"{path}[{name!r}]", item, depth - 1)
 
     def _known(self, value: Any) -> bool:
         if id(value) in self._seen:
@@ -124,34 +157,74 @@ def _of_user(kind: type) -> bool:
 
 def _parts(path: str, value: Any) -> Iterator[Slot]:
     """Places inside a value that is neither plain nor has a state of its own."""
-    kind = type(value)
-    if kind in (list, tuple):
-        for i, item in enumerate(value):
-            put = functools.partial(value.__setitem__, i) if kind is list else None
-            yield Slot(f"{path}[{i}]", item, put or _cannot)
-    elif isinstance(value, dict):
-        for name, item in tuple(value.items()):
-            yield Slot(f"{path}[{name!r}]", item, functools.partial(value.__setitem__, name))
-    elif isinstance(value, DataLoader):
-        for name in ("generator", "sampler", "batch_sampler"):
-            part = getattr(value, name, None)
-            if rng.is_generator(part):
-                yield Slot(f"{path}.{name}", part, _cannot)
-            elif rng.is_generator(getattr(part, "generator", None)):
-                yield Slot(f"{path}.{name}.generator", part.generator, _cannot)
-    elif isinstance(value, types.FunctionType):
-        for cell, name in zip(value.__closure__ or (), value.__code__.co_freevars, strict=True):
-            if _filled(cell):
-                put = functools.partial(setattr, cell, "cell_contents")
-                yield Slot(f"{path}.{name}", cell.cell_contents, put)
-    elif isinstance(value, types.MethodType):
-        yield Slot(f"{path}.__self__", value.__self__, _cannot)
-    elif isinstance(value, functools.partial):
-        for i, item in enumerate((value.func, *value.args, *value.keywords.values())):
-            yield Slot(f"{path}({i})", item, _cannot)
-    elif _of_user(kind) and not isinstance(value, torch.nn.Module):
-        for name, item in tuple(getattr(value, "__dict__", {}).items()):
-            yield Slot(f"{path}.{name}", item, functools.partial(setattr, value, name))
+    for kind, take in _INSIDE.items():
+        if isinstance(value, kind):
+            yield from take(path, value)
+            return
+    if _of_user(type(value)):
+        yield from _attributes(path, value)
+
+
+def _items(path: str, value: list[Any] | tuple[Any, ...]) -> Iterator[Slot]:
+    for i, item in enumerate(value):
+        put = functools.partial(value.__setitem__, i) if isinstance(value, list) else _cannot
+        yield Slot(f"{path}[{i}]", item, put)
+
+
+def _entries(path: str, value: dict[Any, Any]) -> Iterator[Slot]:
+    for name, item in tuple(value.items()):
+        yield Slot(f"{path}[{name!r}]", item, functools.partial(value.__setitem__, name))
+
+
+def _generators(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
+    for name in ("generator", "sampler", "batch_sampler"):
+        part: Any = getattr(value, name, None)
+        inner = getattr(part, "generator", None)
+        if rng.is_generator(part):
+            yield Slot(f"{path}.{name}", part, _cannot)
+        elif rng.is_generator(inner):
+            yield Slot(f"{path}.{name}.generator", inner, _cannot)
+
+
+def _cells(path: str, value: types.FunctionType) -> Iterator[Slot]:
+    if value.__code__.co_filename not in {file.path for file in table.rewritten()}:
+        wrapped = getattr(value, "__wrapped__", None)  # what a library's decorator is around
+        if wrapped is not None:
+            yield Slot(f"{path}.__wrapped__", wrapped, _cannot)
+        return
+    for cell, name in zip(value.__closure__ or (), value.__code__.co_freevars, strict=True):
+        if _filled(cell):
+            put = functools.partial(setattr, cell, "cell_contents")
+            yield Slot(f"{path}.{name}", cell.cell_contents, put)
+
+
+def _self(path: str, value: types.MethodType) -> Iterator[Slot]:
+    yield Slot(f"{path}.__self__", value.__self__, _cannot)
+
+
+def _arguments(path: str, value: functools.partial[Any]) -> Iterator[Slot]:
+    for i, item in enumerate((value.func, *value.args, *value.keywords.values())):
+        yield Slot(f"{path}({i})", item, _cannot)
+
+
+_INSIDE: dict[Any, Callable[[str, Any], Iterator[Slot]]] = {
+    (list, tuple): _items,
+    dict: _entries,
+    DataLoader: _generators,
+    types.FunctionType: _cells,
+    types.MethodType: _self,
+    functools.partial: _arguments,
+}
+
+
+def _attributes(path: str, value: Any) -> Iterator[Slot]:
+    for name, item in tuple(getattr(value, "__dict__", {}).items()):
+        yield Slot(f"{path}.{name}", item, functools.partial(setattr, value, name))
+    for cls in type(value).__mro__:
+        for name, slot in tuple(vars(cls).items()):
+            if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
+                put = functools.partial(setattr, value, name)
+                yield Slot(f"{path}.{name}", getattr(value, name), put)
 
 
 def _filled(cell: types.CellType) -> bool:

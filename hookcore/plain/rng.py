@@ -19,7 +19,7 @@ def take() -> dict[str, Any]:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         states["numpy"] = numpy.random.get_state()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states["cuda"] = torch.cuda.get_rng_state_all()
     mps = getattr(torch, "mps", None)
     if mps is not None and torch.backends.mps.is_available():

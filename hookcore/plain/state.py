@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from torch.optim.optimizer import Optimizer
 
 from hookcore.plain import rng, table
 from hookcore.plain.constants import Constants
-from hookcore.plain.reach import Reach
+from hookcore.plain.reach import GRADIENT, Reach
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
 
 if TYPE_CHECKING:
@@ -37,20 +38,27 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
     assert fit is not None
     module = loop.site.module if loop is not None else ""
     reach = Reach({} if loop is None or loop.site.module_level else names, module)
-    notes = [f"{path}: a {kind} is left as the script makes it" for path, kind in
-             reach.unknown.items()]  # fmt: skip
     lost = _add_fit_objects(reach, fit)
-    verdict = host.verdict() or (
-        f"{lost[0]} cannot be reached by any name of the loop's frame" if lost else None
-    )
+    verdict = host.verdict()
+    notes: list[str] = []
+    if loop is not None:
+        verdict = verdict or (f"no name of the loop leads to {lost[0]}" if lost else None)
+        stateful, notes = _left_out(reach, Constants(loop.site) if verdict is None else None)
+        verdict = verdict or stateful
     if verdict is not None and loop is not None:
         notes.insert(0, f"it cannot be resumed from: {verdict}")
     whole = loop is not None and verdict is None
     return Snapshot(
         header=Header(
-            kind="epoch" if whole else "mid-epoch", reason=reason, run=run.name, argv=run.argv
+            kind="epoch" if whole else "mid-epoch",
+            reason=reason,
+            run=run.name,
+            argv=run.argv,  # type: ignore[arg-type] # mypy takes the converter's own type variable
         ),
-        position=_position(host, loop if whole else None),
+        position={
+            **_position(host, loop if whole else None),
+            "models": [reach.path_of(model) for model in fit.models],
+        },
         objects=[_record(path, thing) for path, thing in reach.objects.items()],
         variables=_variables(reach, loop) if whole and loop is not None else {},
         rng={
@@ -67,8 +75,13 @@ def emergency(host: Plain, fit: Fit, reason: str) -> Snapshot:
     """Weights alone, after an exception in the middle of a batch: nobody can resume from it."""
     run = host.run
     return Snapshot(
-        header=Header(kind="emergency", reason=reason, run=run.name, argv=run.argv),
-        position=_counters(fit),
+        header=Header(
+            kind="emergency",
+            reason=reason,
+            run=run.name,
+            argv=run.argv,  # type: ignore[arg-type] # as above
+        ),
+        position={**_counters(fit), "models": [_name(fit, model) for model in fit.models]},
         objects=[_record(_name(fit, model), model) for model in fit.models],
         metrics=dict(run.metrics),
     )
@@ -80,7 +93,7 @@ def verdict(host: Plain) -> str | None:
     if host.taps is None or roles is None:
         return "no training loop of torch has been recognised"
     if host.recognition.by_call:
-        return "each call of the instrumented function is an epoch, and the loop of calls is not ours"
+        return "each call of the instrumented function is an epoch; who calls it is not known"
     site = roles.outer.site
     if site.path not in {file.path for file in table.rewritten()}:
         return f"the loop at {site.where} is not rewritten"
@@ -138,13 +151,32 @@ def class_name(thing: Any) -> str:
     return f"{type(thing).__module__}:{type(thing).__qualname__}"
 
 
+def _left_out(reach: Reach, constants: Constants | None) -> tuple[str | None, list[str]]:
+    """What could not be taken: why nobody can resume without it, and what is only left out."""
+    verdict: str | None = None
+    notes = []
+    for path, value in reach.unknown.items():
+        if constants is not None and not constants.concerns(path):
+            continue
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        if hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
+            verdict = verdict or f"{path} is a {kind}, whose place cannot be saved"
+        else:
+            notes.append(f"{path}, a {kind}, is left as the script makes it")
+    return verdict, notes
+
+
 def _variables(reach: Reach, loop: Loop) -> dict[str, Any]:
     constants = Constants(loop.site)
-    return {
+    found = {
         path: slot.value
         for path, slot in reach.slots.items()
         if not constants.holds(path, slot.value)
     }
+    for path, tensor in reach.tensors.items():
+        if tensor.grad is not None:
+            found[path + GRADIENT] = tensor.grad
+    return found
 
 
 def _record(path: str, thing: Any) -> ObjectRecord:
@@ -163,14 +195,21 @@ def _record(path: str, thing: Any) -> ObjectRecord:
 
 def _add_fit_objects(reach: Reach, fit: Fit) -> list[str]:
     """Have every object of the fit in the snapshot; names those that no name leads to."""
-    inside = {id(m) for thing in reach.objects.values() if isinstance(thing, torch.nn.Module)
-              for m in thing.modules()}  # fmt: skip
+    modules = [t for t in reach.objects.values() if isinstance(t, torch.nn.Module)]
+    inside = {id(m) for module in modules for m in module.modules()}
     lost = []
     for thing in (*fit.models, *fit.optimizers, *fit.schedulers):
         if reach.path_of(thing) is None and id(thing) not in inside:
             path = _name(fit, thing)
             reach.objects[path] = thing
             lost.append(f"{path} ({type(thing).__name__})")
+    known = {id(p) for m in (*modules, *fit.models) for p in m.parameters()}
+    known |= {id(tensor) for tensor in reach.tensors.values()}
+    lost += [
+        f"a tensor that {_name(fit, optimizer)} changes"
+        for optimizer in fit.optimizers
+        if any(id(p) not in known for group in optimizer.param_groups for p in group["params"])
+    ]
     return lost
 
 

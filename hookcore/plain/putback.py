@@ -1,0 +1,208 @@
+"""A snapshot's objects and values, put back into the live ones behind a loop's names."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hookcore.errors import UsageError
+from hookcore.plain import rng
+from hookcore.plain.reach import GRADIENT, Reach
+from hookcore.plain.refill import Refill
+from hookcore.plain.state import class_name
+from hookcore.snapshot import home
+
+if TYPE_CHECKING:
+    from hookcore.snapshot import ObjectRecord, Snapshot
+
+FRESH = "start afresh:  leave out --resume     take the weights alone:  --resume-mode weights"
+
+
+class PutBack:
+    """Puts one snapshot back.
+
+    Args:
+        reach: What the loop's names lead to now.
+        names: Names of the loop's frame that its own code can bind.
+
+    Attributes:
+        given: What the frame's code must bind itself.
+    """
+
+    def __init__(self, reach: Reach, names: tuple[str, ...]) -> None:
+        self._reach = reach
+        self._names = names
+        self.given: dict[str, Any] = {}
+
+    def everything(self, snapshot: Snapshot) -> None:
+        """Objects first, then what refers to them, then explicit random generators.
+
+        Raises:
+            UsageError: The snapshot does not fit what is here.
+        """
+        live = {record.name: self._object(record) for record in snapshot.objects}
+        for record in snapshot.objects:
+            load_object(live[record.name], record)
+        aliases, owned = _aliases(live, snapshot.objects)
+        refill = Refill(aliases, owned)
+        gradients = []
+        for path, value in snapshot.variables.items():
+            if path.endswith(GRADIENT):
+                gradients.append((path.removesuffix(GRADIENT), value))
+                continue
+            slot = self._reach.slots.get(path)
+            current = self._current(path) if slot is None else slot.value
+            result = refill.into(current, value)
+            if slot is None or result is not current:
+                self._bind(path, result)
+        for path, value in gradients:
+            self._reach.tensors[path].grad = value.to(home(value))
+        for path, state in snapshot.rng["generators"].items():
+            if path not in self._reach.generators:
+                raise _misfit(f"it has a random generator {path}, here is none")
+            rng.put_generator(self._reach.generators[path], state)
+
+    def _object(self, record: ObjectRecord) -> Any:
+        """The live object that a record belongs to; a model that the loop has copied is copied."""
+        thing = self._reach.objects.get(record.name)
+        if thing is None and record.kind == "module":
+            thing = self._like(record)
+            if thing is not None:
+                self._bind(record.name, thing)
+        if thing is None or class_name(thing) != record.class_name:
+            found = "nothing" if thing is None else class_name(thing)
+            raise _misfit(f"it has {record.name} as {record.class_name}, here is {found}")
+        return thing
+
+    def _like(self, record: ObjectRecord) -> Any:
+        wanted = {name: _shape(value) for name, value in record.state.items()}
+        alike = (t for t in self._reach.objects.values() if class_name(t) == record.class_name)
+        for thing in alike:
+            if {name: _shape(value) for name, value in thing.state_dict().items()} == wanted:
+                return copy.deepcopy(thing)
+        return None
+
+    def _current(self, path: str) -> Any:
+        """What stands at a path that was plain then, and holds something else now."""
+        return self._reach.objects.get(path)
+
+    def _bind(self, path: str, value: Any) -> None:
+        """Have a path lead to a value."""
+        slot = self._reach.slots.get(path)
+        if slot is not None and slot.put is not None:
+            slot.put(value)
+        elif path in self._names:
+            self.given[path] = value
+        elif not self._bind_inside(path, value):
+            raise _misfit(f"it has {path}, and here is no place for it")
+
+    def _bind_inside(self, path: str, value: Any) -> bool:
+        """A name, an attribute, a key or an item that is not there yet."""
+        module, colon, name = path.partition(":")
+        if colon and name.isidentifier():
+            self._reach.modules[module][name] = value
+            return True
+        owner, dot, name = path.rpartition(".")
+        if dot and name.isidentifier() and owner in self._reach.owners:
+            setattr(self._reach.owners[owner], name, value)
+            return True
+        owner, bracket, key = path.removesuffix("]").rpartition("[")
+        holder = self._reach.owners.get(owner)
+        if not bracket or holder is None:
+            return False
+        place = ast.literal_eval(key)
+        if isinstance(holder, list) and place == len(holder):
+            holder.append(value)
+            return True
+        if isinstance(holder, dict):
+            holder[place] = value
+            return True
+        return False
+
+
+def load_object(thing: Any, record: ObjectRecord) -> None:
+    """Put one object's state back, in place.
+
+    Raises:
+        UsageError: It does not fit.
+    """
+    if record.kind == "module":
+        load_weights(thing, record)
+        _load_extras(thing, record.extras)
+        return
+    state = _at_home(record.state) if record.kind == "stateful" else record.state
+    try:
+        thing.load_state_dict(state)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise _misfit(f"{record.name} does not take its state: {error}") from error
+
+
+def load_weights(module: Any, record: ObjectRecord) -> None:
+    """Weights and buffers of a module.
+
+    Raises:
+        UsageError: They are another model's.
+    """
+    try:
+        module.load_state_dict(record.state)
+    except (RuntimeError, TypeError) as error:
+        mismatch = str(error).splitlines()[1:2] or [str(error)]
+        raise UsageError(
+            f"this checkpoint belongs to another model ({record.name})", mismatch[0].strip(), FRESH
+        ) from error
+    buffers = dict(module.named_buffers())
+    with torch.no_grad():
+        for name, buffer in record.extras.get("buffers", {}).items():
+            if name in buffers and buffers[name].shape == buffer.shape:
+                buffers[name].copy_(buffer)
+
+
+def _load_extras(module: Any, extras: dict[str, Any]) -> None:
+    """Gradients that wait for a step, and the flags."""
+    flags, gradients = extras.get("requires_grad", {}), extras.get("grads", {})
+    for name, parameter in module.named_parameters():
+        grad = gradients.get(name)
+        parameter.grad = None if grad is None else grad.to(parameter.device).clone()
+        parameter.requires_grad_(flags.get(name, True))
+    modules = dict(module.named_modules())
+    for name, training in extras.get("training", {}).items():
+        if name in modules:
+            modules[name].training = training
+
+
+def _aliases(
+    live: dict[str, Any], records: list[ObjectRecord]
+) -> tuple[dict[tuple[int, Any], torch.Tensor], set[int]]:
+    """Tensors of the snapshot's models with the live ones they stand for; the live ones' memory."""
+    found, owned = {}, set()
+    for record in records:
+        if record.kind == "module":
+            now = live[record.name].state_dict()
+            for name, saved in record.state.items():
+                if isinstance(saved, torch.Tensor) and saved.numel():
+                    found[saved.data_ptr(), saved.shape] = now[name]
+                    owned.add(now[name].untyped_storage().data_ptr())
+    return found, owned
+
+
+def _at_home(value: Any) -> Any:
+    """A user's state with its tensors on the devices where they were."""
+    if isinstance(value, torch.Tensor):
+        return value.to(home(value))
+    if isinstance(value, dict):
+        for name, item in value.items():
+            value[name] = _at_home(item)
+    elif isinstance(value, list):
+        value[:] = [_at_home(item) for item in value]
+    return value
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value)
+
+
+def _misfit(why: str) -> UsageError:
+    return UsageError("this checkpoint belongs to another run", why, FRESH)
