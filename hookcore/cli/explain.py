@@ -14,7 +14,7 @@ import click
 
 from hookcore.cli.explanation import Explanation
 from hookcore.cli.run import LikePython
-from hookcore.errors import HookcoreError
+from hookcore.errors import HookcoreError, UsageError
 from hookcore.plugins import Plugins, load
 from hookcore.scratch import Copy, InPlace, Outcome, Workplace, attempt
 from hookcore.settings import resolve
@@ -133,7 +133,11 @@ class _Trial:
         ]
 
     def run(self, place: Workplace, loaded: Plugins) -> Explanation:
-        """Try it, and put together what is known then."""
+        """Try it, and put together what is known then.
+
+        Raises:
+            UsageError: The script itself asks hookcore for what cannot be.
+        """
         with tempfile.TemporaryDirectory(prefix="hookcore-") as name:
             folder = Path(name)
             report, output, stack = (folder / part for part in ("report", "output", "stack"))
@@ -148,11 +152,14 @@ class _Trial:
             )
             found = json.loads(report.read_text()) if report.exists() else {}
             printed = place.shown(output.read_text(errors="replace"))
+        found = _shown(found, place)
+        if found.get("script", {}).get("status") == "refused":
+            raise UsageError(*found["script"]["refusal"])
         return Explanation.of(
             {
                 "target": self.name,
                 "trial": self._trial(outcome, place),
-                **_shown(found, place),
+                **found,
                 "files": [
                     {"path": _relative(one.path), "change": one.change} for one in place.written()
                 ],

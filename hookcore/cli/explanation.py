@@ -258,9 +258,7 @@ def _plugin(
         "fired": {name: events[name] for name in hooks if events.get(name)},
         "later": [name for name in hooks if name in _LATER],
         "asked": [name for name in hooks if name in _ASKED and not events.get(name)],
-        "silent": [
-            name for name in hooks if not events.get(name) and name not in apart
-        ],
+        "silent": [name for name in hooks if not events.get(name) and name not in apart],
         "never": [name for name in hooks if name in never],
         "every": dict(record.every),
         "at_most_every": dict(record.at_most_every),

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -66,9 +68,9 @@ def attempt(
     """
     start = _START.format(module=module)
     home = str(Path(__file__).parents[2])
-    with output.open("wb") as printed:
+    with output.open("wb") as printed, _ended_in_order():
         began = time.monotonic()
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - running it is what was asked for
             [sys.executable, "-c", start, home, argument],
             cwd=folder,
             env=_environment(os.environ, folder),
@@ -83,6 +85,23 @@ def attempt(
         finally:
             _end(process)
     return Outcome(process.returncode, late, time.monotonic() - began, places)
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Have SIGTERM raise: the trial is a session of its own, and would outlive us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _environment(environ: Mapping[str, str], folder: Path) -> dict[str, str]:

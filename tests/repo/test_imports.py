@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 # free: what stands under `if TYPE_CHECKING:` is no import.
 ROWS = (
     ("errors",),
-    ("hookspecs", "layers", "signals", "snapshot"),
+    ("hookspecs", "layers", "scratch", "signals", "snapshot"),
     ("metrics", "options", "order", "settings"),
     ("checks", "monitors"),
     ("discovery", "dispatch"),

@@ -95,9 +95,7 @@ class _Script:
         manager = Manager()
         manager.register(self._tally, Tally.name)
         record = PluginRecord(name=Tally.name, status="active", plugin=self._tally)
-        dispatch = Dispatch(
-            manager, (record,), on_failure=self._failed, on_pending=lambda: None
-        )
+        dispatch = Dispatch(manager, (record,), on_failure=self._failed, on_pending=lambda: None)
         life = Life(run, dispatch, self._host, lambda *_: None)
         self._host.attach(run, life)
         with Finder(self._target.roots):
@@ -111,7 +109,7 @@ class _Script:
         except SystemExit as exit_:
             return {"status": "exited", "code": _code(exit_), "message": _message(exit_)}
         except UsageError as error:
-            return {"status": "raised", "traceback": f"{error}\n"}
+            return {"status": "refused", "refusal": [error.what, error.why, error.way_out]}
         except BaseException as error:  # noqa: BLE001 - whatever the script raises is reported
             strip_frames(error)
             return {"status": "raised", "traceback": "".join(traceback.format_exception(error))}
@@ -136,18 +134,27 @@ class _Script:
         self._report({"status": "running"})
 
     def _report(self, outcome: Mapping[str, Any]) -> None:
-        if self._host.life.fit is not None or not self._known:
-            found = findings(self._host, self._tally, self._where)
-            found["not_understood"] += self._ours
-        else:
-            found = self._known  # its fit is over
-        if found["recognised"]:
-            self._known = found
-        found["script"] = dict(outcome)
+        found = {**self._find(), "script": dict(outcome)}
         path = Path(self._request.report)
         draft = path.with_suffix(".draft")
         draft.write_text(json.dumps(found))
         draft.replace(path)
+
+    def _find(self) -> dict[str, Any]:
+        """What is known; of a fit that is over, what was known at its end."""
+        if self._host.life.fit is not None or not self._known:
+            try:
+                found = findings(self._host, self._tally, self._where)
+            except Exception as error:  # noqa: BLE001 - the script must not see it
+                line = traceback.format_exception_only(error)[-1].strip()
+                self._ours.append(f"the trial itself went wrong: {line}")
+                found = self._known or {"recognised": False, "not_understood": []}
+            found["not_understood"] += self._ours
+            self._ours.clear()
+            if found["recognised"]:
+                self._known = found
+            return found
+        return self._known
 
     def _where(self, path: str, line: int) -> str:
         """A place as the user knows it: relative to the working folder where it lies in there."""

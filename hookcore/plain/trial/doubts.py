@@ -80,14 +80,16 @@ def _little(host: Trial, where: Where) -> Iterator[str]:
     for loop in around:
         at = where(loop.site.path, loop.site.line)
         yield f"there are several fits, one an iteration of {at}; the first alone was tried"
+    if host.left_how in ("broke", "returned"):
+        word = {"broke": "break", "returned": "return"}[host.left_how]
+        yield f"the outermost loop was left by a {word} in the trial, maybe for its short epochs"
     if fit.validations == 0 and (fit.epochs_done or not fit.has_epochs):
         tried = f"{fit.epochs_done} epochs, " if fit.has_epochs else ""
         yield f"no validation was seen in {tried}{fit.batches} batches; --steps N looks further"
     strays = host.strays
     if strays is not None and strays.evaluation is not None:
         at = where(strays.evaluation.path, strays.evaluation.line)
-        yield f"eval() was called before the first step, at {at}; what follows it there is no "\
-            "validation to plugins"
+        yield f"a validation before the first step, as after the eval() at {at}, is none to plugins"
     if strays is not None:
         for place in strays.steps:
             yield _stray(place, where)

@@ -11,7 +11,7 @@ from hookcore.plain.roles import Roles
 from hookcore.plain.sites import Loop
 from hookcore.plain.table import Site
 from hookcore.plain.trial.doubts import doubts
-from hookcore.plain.trial.host import Met, Trial
+from hookcore.plain.trial.host import Drawn, Met, Trial
 from hookcore.plain.trial.names import Names
 from hookcore.plain.trial.stopping import stopping
 from hookcore.plain.trial.tally import Tally
@@ -43,7 +43,7 @@ def findings(host: Trial, tally: Tally, where: Where) -> dict[str, Any]:
     names = Names(host.names, roles.outer.site.module)
     found["loops"] = list(_loops(host, roles, where))
     found["tried"] = {
-        "epochs": fit.epochs_done if fit.has_epochs else None,
+        "epochs": fit.epoch + 1 if fit.has_epochs else None,
         "batches": fit.batches,
         "steps": fit.step,
         "validations": fit.validations,
@@ -52,7 +52,7 @@ def findings(host: Trial, tally: Tally, where: Where) -> dict[str, Any]:
     found["optimizers"] = [_optimizer(one, names) for one in fit.optimizers]
     found["schedulers"] = [_named(one, names) for one in fit.schedulers]
     found["scalers"] = [_named(one, names) for one in fit.scalers]
-    found["loaders"] = list(_loaders(host, roles, names, where))
+    found["loaders"] = [_loader(drawn, names, where) for drawn in host.drawn]
     found["metrics"] = list(_metrics(host, tally))
     found["resume"] = _resume(host)
     found["stopping"] = stopping(roles.outer.site)
@@ -149,30 +149,19 @@ def _optimizer(optimizer: Any, names: Names) -> dict[str, Any]:
     }
 
 
-def _loaders(
-    host: Trial, roles: Roles, names: Names, where: Where
-) -> Iterator[dict[str, Any]]:
-    seen: list[Any] = []
-    training = {loop.site.id for loop in (roles.outer, *roles.between, roles.batch)}
-    for number, met in host.met.items():
-        role = "training" if number in training else "validation"
-        if number not in training and number not in host.evaluated_at:
-            role = "other"
-        for loader in met.loaders:
-            if any(loader is known for known in seen):
-                continue
-            seen.append(loader)
-            site = table.SITES[number]
-            yield {
-                **_named(loader, names),
-                "role": role,
-                "where": where(site.path, site.line),
-                "dataset": type(loader.dataset).__name__,
-                "samples": _length(loader.dataset),
-                "batches": met.total,
-                "batch_size": loader.batch_size,
-                "workers": loader.num_workers,
-            }
+def _loader(drawn: Drawn, names: Names, where: Where) -> dict[str, Any]:
+    loader, site = drawn.loader, table.SITES[drawn.site]
+    role = "validation" if drawn.role == "validation" else "training"
+    return {
+        **_named(loader, names),
+        "role": "other" if drawn.role is None else role,
+        "where": where(site.path, site.line),
+        "dataset": type(loader.dataset).__name__,
+        "samples": _length(loader.dataset),
+        "batches": drawn.total,
+        "batch_size": loader.batch_size,
+        "workers": loader.num_workers,
+    }
 
 
 def _length(dataset: Any) -> int | None:

@@ -29,13 +29,28 @@ class Met:
 
     Attributes:
         total: Iterations that its last entry would have had, None where that cannot be known.
-        loaders: DataLoaders that it drew from.
         over_models: Whether it iterated over models or optimizers.
     """
 
     total: int | None = None
-    loaders: list[Any] = attrs.field(factory=list)
     over_models: bool = False
+
+
+@attrs.define(eq=False)
+class Drawn:
+    """A DataLoader that a loop has drawn from.
+
+    Attributes:
+        loader: The DataLoader.
+        site: Id of the loop's site.
+        total: Batches that it would have given, None where that cannot be known.
+        role: What the loop was then.
+    """
+
+    loader: Any
+    site: int
+    total: int | None
+    role: str | None = None
 
 
 class Trial(Plain):
@@ -57,6 +72,8 @@ class Trial(Plain):
 
     Attributes:
         met: Loops that have run, by site.
+        drawn: DataLoaders that were drawn from, each once.
+        left_how: How the outermost loop was left, or None.
         strays: Optimizer steps that no loop was seen around; None until torch is loaded.
         snapshot: What a checkpoint would hold, once the outermost loop was at a head.
         unsaved: Why no checkpoint could be captured, or None.
@@ -74,6 +91,8 @@ class Trial(Plain):
         self.steps = steps
         self.own = own
         self.met: dict[int, Met] = {}
+        self.drawn: list[Drawn] = []
+        self.left_how: How | None = None
         self.strays: Strays | None = None
         self.snapshot: Any = None
         self.unsaved: str | None = None
@@ -101,20 +120,23 @@ class Trial(Plain):
         super().enter(loop)
         met = self.met.setdefault(loop.site.id, Met())
         met.total = total_of(loop.iterable) if loop.total is None else loop.total
-        if self.taps is not None:
-            for loader in self.taps.loaders(loaders_in(loop.iterable)):
-                if not any(loader is known for known in met.loaders):
-                    met.loaders.append(loader)
+        for loader in self._loaders(loop):
+            if not any(loader is known.loader for known in self.drawn):
+                self.drawn.append(Drawn(loader, loop.site.id, met.total))
 
     def iteration_ended(self, loop: Loop, how: How) -> bool:
         """An iteration's body has been left; loops of a validation have their end here."""
         if super().iteration_ended(loop, how):
             return True
         self.met[loop.site.id].over_models |= loop.over_models
+        for loader in self._loaders(loop):
+            for drawn in self.drawn:
+                if drawn.loader is loader and loop.role is not None:
+                    drawn.role = loop.role
         evaluates = loop.role == "validation" or (loop.role is None and loop.evaluated)
         if not evaluates or how != "finished" or not self._is_enough(loop):
             return False
-        self.leave(loop, "finished")
+        self._cut_short(loop)
         return True
 
     def attend(self, loop: Loop) -> bool:
@@ -131,7 +153,7 @@ class Trial(Plain):
             return False
         if not self._is_enough(loop):
             return False
-        self.leave(loop, "finished")
+        self._cut_short(loop)
         return True
 
     def leave(self, loop: Loop, how: How) -> None:
@@ -140,12 +162,20 @@ class Trial(Plain):
         if roles is not None and loop is roles.outer and loop in self.stack:
             self.names = self.seen or self.names
             self.evaluation.over()
+            self.left_how = how
             if how not in ("exception", "exit"):
                 self._conclude()
             self._look()
         super().leave(loop, how)
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _cut_short(self, loop: Loop) -> None:
+        self.leave(loop, "finished")
+        self._look()
+
+    def _loaders(self, loop: Loop) -> list[Any]:
+        return [] if self.taps is None else self.taps.loaders(loaders_in(loop.iterable))
 
     def _is_enough(self, loop: Loop) -> bool:
         return loop.index + 1 - loop.first >= self.steps

@@ -9,6 +9,8 @@ from typing import Any
 from hookcore.plain import table
 from hookcore.plain.reach import Reach
 
+_FEW = 16
+
 
 class Names:
     """Finds the names that lead to an object.
@@ -26,11 +28,15 @@ class Names:
             found = sys.modules.get(file.module)
             spaces.append({} if found is None else vars(found))
         for space in spaces:
-            for name, value in tuple(space.items()):
-                self._plain.setdefault(id(value), name)
-        owner = frame.get("self")
-        for name, value in tuple(getattr(owner, "__dict__", {}).items()):
-            self._plain.setdefault(id(value), f"self.{name}")
+            self._enter(space, "")
+        self._enter(getattr(frame.get("self"), "__dict__", {}), "self.")
+
+    def _enter(self, space: Mapping[str, Any], owner: str) -> None:
+        for name, value in tuple(space.items()):
+            self._plain.setdefault(id(value), owner + name)
+            if type(value) is dict and len(value) <= _FEW:
+                for key, part in tuple(value.items()):
+                    self._plain.setdefault(id(part), f"{owner}{name}[{key!r}]")
 
     def of(self, thing: Any) -> str:
         """The shortest one that is known, or nothing."""

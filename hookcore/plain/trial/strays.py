@@ -85,7 +85,7 @@ class Strays:
             return evaluate(module)
 
         torch.autograd.backward = watched_backward
-        torch.nn.Module.eval = watched_eval  # type: ignore[method-assign]
+        torch.nn.Module.eval = watched_eval  # type: ignore[method-assign,assignment]
 
     def _stepped(self, _optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if self._host.life.fit is not None:
