@@ -7,13 +7,11 @@ import math
 from typing import Any
 
 import attrs
-from rich.cells import cell_len, set_cell_size
 
-from hookcore_progress import formats
+from hookcore_progress import cells, formats
 from hookcore_progress.meter import View
 
 GAP = "  "
-ALARM = "bold red"
 BAR = 9
 """The bar's rank: it is made of what is left over."""
 _WIDEST_BAR = 30
@@ -26,7 +24,7 @@ class Part:
 
     Attributes:
         text: As shown.
-        style: rich's.
+        style: One of :data:`hookcore_progress.cells.SGR`.
         rank: Where room is short, the highest goes first.
     """
 
@@ -44,19 +42,19 @@ def live(view: View, width: int, *, ascii_only: bool = False) -> list[Part]:
     fraction = view.outlook.fraction
     place = next((i for i, part in enumerate(parts) if part.rank > 1), len(parts))
     if fraction is not None and left >= _NARROWEST_BAR + len(GAP):
-        cells = min(left - len(GAP), _WIDEST_BAR)
-        parts[place:place] = [Part(bar(fraction, cells, ascii_only=ascii_only), "cyan", BAR)]
+        room = min(left - len(GAP), _WIDEST_BAR)
+        parts[place:place] = [Part(bar(fraction, room, ascii_only=ascii_only), "cyan", BAR)]
     if left < 0:
-        parts = [attrs.evolve(parts[0], text=set_cell_size(parts[0].text, max(width, 0)))]
+        parts = [attrs.evolve(parts[0], text=cells.cut(parts[0].text, max(width, 0)))]
     return parts
 
 
-def bar(fraction: float, cells: int, *, ascii_only: bool = False) -> str:
-    """A bar of so many cells, filled from the left."""
+def bar(fraction: float, room: int, *, ascii_only: bool = False) -> str:
+    """A bar that fills ``room`` cells, filled from the left."""
     full, half, rest = ("#", "#", "-") if ascii_only else ("━", "╸", "─")
-    halves = int(min(max(fraction, 0.0), 1.0) * cells * 2)
+    halves = int(min(max(fraction, 0.0), 1.0) * room * 2)
     text = full * (halves // 2) + half * (halves % 2)
-    return text + rest * (cells - len(text))
+    return text + rest * (room - len(text))
 
 
 def sentence(view: View) -> str:
@@ -107,7 +105,7 @@ def _parts(view: View) -> list[Part]:
     fraction = "" if outlook.fraction is None else f"{outlook.fraction:4.0%}"
     parts += [Part(fraction, rank=4), Part(_left(view), rank=3), Part(_rate(view), rank=6)]
     for i, (name, value) in enumerate(view.metrics.items()):
-        style = "" if math.isfinite(value) else ALARM
+        style = "" if math.isfinite(value) else "alarm"
         parts += [Part(f"{formats.plain(name)} {formats.value(value)}", style, 7 if i else 4)]
     return parts
 
@@ -160,7 +158,7 @@ def _rate(view: View) -> str:
 
 
 def _width(parts: list[Part]) -> int:
-    return sum(cell_len(part.text) for part in parts) + len(GAP) * (len(parts) - 1)
+    return sum(cells.width(part.text) for part in parts) + len(GAP) * (len(parts) - 1)
 
 
 def _rounded(number: float | None) -> float | None:

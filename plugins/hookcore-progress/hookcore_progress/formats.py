@@ -47,8 +47,10 @@ def value(number: float) -> str:
         return str(number)
     if number.is_integer() and abs(number) < 1e7:
         return str(int(number))
-    if 1e-3 <= abs(number) < 1e5:
+    if 1e-3 <= abs(number) < 1e4:
         return f"{number:#.4g}".rstrip(".")
+    if 1e4 <= abs(number) < 1e7:
+        return f"{number:.0f}"
     return f"{number:.3e}".replace("e-0", "e-").replace("e+0", "e")
 
 

@@ -210,7 +210,7 @@ class Progress:
         return next((record.name for record in run.plugins if record.plugin is self), "progress")
 
     def _open(self, run: Run, fit: Fit, shown: modes.Shown) -> None:
-        # rich is imported here, by the training's thread: a thread of ours that imports could be
+        # Imported by the training's thread, all of it: a thread of ours that imports could be
         # waiting for a lock that a forking thread holds.
         from hookcore_progress.display import Display
         from hookcore_progress.meter import Meter
@@ -262,9 +262,7 @@ class Progress:
         carried: float = 0.0,
     ) -> Moment:
         now, validated = time.monotonic(), self._validated
-        return take(
-            kind, run, fit, now, text=text, raw=raw, validated=validated, carried=carried
-        )
+        return take(kind, run, fit, now, text=text, raw=raw, validated=validated, carried=carried)
 
     def _post(self, kind: Kind, run: Run, fit: Fit, **what: Any) -> None:
         if self._display is None or fit.replaying:

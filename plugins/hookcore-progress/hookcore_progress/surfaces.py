@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import html
-import io
+import os
 import textwrap
 import time
 from collections import deque
 from typing import Any, Protocol
 
-from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.text import Text
-
-from hookcore_progress import compose
+from hookcore_progress import cells, compose
 from hookcore_progress.meter import View
 from hookcore_progress.moments import Kind
 from hookcore_progress.streams import Stream
@@ -98,10 +94,7 @@ class Live:
         self._stream = stream
         self._terminal = Terminal(stream)
         self._ascii = not stream.can(compose.bar(0.75, 2) + compose.bar(0.0, 1))
-        # rich knows the colours a terminal has, and NO_COLOR; it writes to memory only.
-        self._console = Console(
-            file=io.StringIO(), force_terminal=True, legacy_windows=False, width=10_000
-        )
+        self._colors = cells.has_colors(os.environ)
 
     def tick(self, view: View) -> None:
         """Draw, while the terminal is ours and has room."""
@@ -111,7 +104,8 @@ class Live:
             return
         # One column short: a character in the last one would leave the cursor about to wrap.
         parts = compose.live(view, columns - 1, ascii_only=self._ascii)
-        self._terminal.draw(self._rendered(parts), rows)
+        styled = [(part.text, part.style) for part in parts]
+        self._terminal.draw(cells.colored(styled, compose.GAP, colors=self._colors), rows)
 
     def line(self, view: View) -> None:
         """A line that stays, in the flow of the user's prints."""
@@ -129,17 +123,11 @@ class Live:
         self._terminal.release()
         self._stream.close()
 
-    def _rendered(self, parts: list[compose.Part]) -> str:
-        text = Text(compose.GAP).join(Text(part.text, part.style) for part in parts)
-        with self._console.capture() as captured:
-            self._console.print(text, end="", soft_wrap=True)
-        return captured.get()
-
 
 def wrapped(text: str, width: int) -> list[str]:
     """Text in rows of at most so many cells."""
     rows = textwrap.wrap(text, width, subsequent_indent="    " if width > 20 else "")
-    return [row if cell_len(row) <= width else set_cell_size(row, width) for row in rows]
+    return [cells.cut(row, width) for row in rows]
 
 
 class Notebook:
@@ -187,5 +175,5 @@ class Notebook:
         rows = [html.escape(line) for line in self._lines] + [bar] * bool(bar)
         return {
             "text/plain": "\n".join([*self._lines, text]),
-            "text/html": f'<pre>{"<br>".join(rows)}</pre>',
+            "text/html": f"<pre>{'<br>'.join(rows)}</pre>",
         }

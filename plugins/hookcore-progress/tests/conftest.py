@@ -129,7 +129,7 @@ class Terminal:
             [sys.executable, "-c", LOOP + textwrap.dedent(script)],
             stdin=slave, stdout=slave, stderr=slave, env=environment(**environ),
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one thread
         )  # fmt: skip
         os.close(slave)
         self.bytes = b""

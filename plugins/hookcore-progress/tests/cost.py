@@ -1,4 +1,6 @@
-"""What the display costs a loop: python plugins/hookcore-progress/tests/cost.py [MODE] [ROUNDS]
+"""What the display costs a loop.
+
+    python plugins/hookcore-progress/tests/cost.py [MODE] [ROUNDS]
 
 Plain torch loop of small batches, with the display and without any plugin, in rounds that take
 turns. Prints medians, and the function calls of a batch as sys.setprofile counts them.
@@ -46,7 +48,6 @@ def calls(function, batches):
 def main(mode="auto", rounds="7"):
     torch.set_num_threads(1)
     progress = Progress(mode=mode, epoch_lines=False, every_seconds=1)
-    without = hookcore.instrument(train, only=[], quiet=True)
     times = {"without": [], "with": []}
     counts = {}
     for i in range(int(rounds) + 1):
@@ -60,10 +61,10 @@ def main(mode="auto", rounds="7"):
                 # Two lengths, so that what comes once a fit does not count.
                 counts[name] = (calls(loop, 600) - calls(loop, 200)) / 400
             loop.restore()
-    for name in times:
+    for name, taken in times.items():
         print(
-            f"{name:8} {statistics.median(times[name]):7.2f} us a batch "
-            f"(best {min(times[name]):.2f}), {counts[name]:.2f} calls"
+            f"{name:8} {statistics.median(taken):7.2f} us a batch "
+            f"(best {min(taken):.2f}), {counts[name]:.2f} calls"
         )
 
 
