@@ -8,6 +8,7 @@ no closure and no argument, and what it puts in has the place of the user's own 
 from __future__ import annotations
 
 import ast
+import gc
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,6 +25,8 @@ from hookcore.plain.snippets import GATE
 from hookcore.plain.transform import Transformer
 
 WAY_OUT = "call hookcore.epochs(...) and hookcore.batches(...) in the loop's own code"
+
+_Found = tuple[list[table.Site], list[table.Function], list[table.Binding]]
 
 
 @attrs.frozen(eq=False)
@@ -80,9 +83,9 @@ def rewritten(
         with _silence(path) if quiet else nullcontext():
             plain = compile(source, path, "exec", flags, dont_inherit=True)
     text = source if isinstance(source, str) else decode_source(source)
-    with _silence(path):
+    with _silence(path), _no_collection():
         try:
-            found, code = _compiled(text, path, module_name, plain, flags)
+            code, found = _compiled(text, path, module_name, plain, flags)
         except UsageError:
             raise
         except Exception as error:  # whatever it is: Python can still run the file as it is
@@ -96,11 +99,28 @@ def rewritten(
         path,
         module_name,
         text,
-        tuple(site.id for site in found.sites),
-        tuple(function.id for function in found.functions),
+        tuple(site.id for site in found[0]),
+        tuple(function.id for function in found[1]),
     )
-    table.record(file, found.sites, found.functions, found.bindings)
+    table.record(file, *found)
     return Rewritten(code, plain, file)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector still.
+
+    A tree's nodes hold no cycles, but so many of them make Python look through all objects of
+    the process several times, which takes longer than the work itself once torch is loaded.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def is_rewritten(code: CodeType) -> bool:
@@ -110,17 +130,22 @@ def is_rewritten(code: CodeType) -> bool:
 
 def _compiled(
     text: str, path: str, module: str, plain: CodeType, flags: int
-) -> tuple[Transformer, CodeType]:
-    """Rewrite and compile; with sites on the outer loops alone where blocks nest too deep."""
+) -> tuple[CodeType, _Found]:
+    """Rewrite and compile; with sites on the outer loops alone where blocks nest too deep.
+
+    Returns:
+        The code and what is in it. The tree dies here, while nothing looks for garbage.
+    """
     deepest = None
     while True:
         tree = ast.parse(text, path)
-        found = Transformer(tree, text, path, module, plain, deepest)
-        found.run()
-        if not found.changed:
-            return found, plain
+        walk = Transformer(tree, text, path, module, plain, deepest)
+        walk.run()
+        found = (walk.sites, walk.functions, walk.bindings)
+        if not walk.changed:
+            return plain, found
         try:
-            return found, compile(tree, path, "exec", flags, dont_inherit=True)
+            return compile(tree, path, "exec", flags, dont_inherit=True), found
         except SyntaxError as error:
             # Python allows 20 nested blocks, and a site takes two more than its loop.
             if deepest == 0 or "nested" not in str(error):

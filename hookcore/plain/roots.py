@@ -97,7 +97,8 @@ def _owns(places: tuple[str, ...], path: str) -> bool:
     if path.startswith("<"):  # generated code is in no folder, though linecache may have its text
         return False
     absolute = os.path.abspath(path)
-    if _inside(absolute, _HOOKCORE):
+    # Python's own file names are absolute; others are made up.
+    if not os.path.isabs(path) or _inside(absolute, _HOOKCORE):
         return False
     for place in places:
         if _inside(absolute, place):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -22,7 +22,7 @@ class Variable:
         source: The name as the user writes it.
         name: The name as inserted code writes it.
         shown: Whether it is shown to the gate, or only keeps its place among the variables.
-        bound: Whether it is bound wherever it can be read.
+        steady: Whether, once bound, nothing unbinds it.
         hidden: Whether it is a comprehension's.
         settable: Whether inserted code may bind it.
         line: It is not bound before this line.
@@ -31,7 +31,7 @@ class Variable:
     source: str
     name: str
     shown: bool = True
-    bound: bool = False
+    steady: bool = False
     hidden: bool = False
     settable: bool = True
     line: int = 0
@@ -96,11 +96,11 @@ class Snippets:
         target = ast.Subscript(self._gate("bound"), self.constant(binding), _STORE, **self._at)
         return ast.Assign([target], self.constant(1), **self._at)
 
-    def when(
-        self, owner: int, group: str, body: list[ast.stmt], *, negated: bool = False
-    ) -> ast.If:
-        """``if owner in h.group: body``."""
-        return ast.If(self._among(owner, group, negated=negated), body, [], **self._at)
+    def when(self, owner: int, *groups: str, body: list[ast.stmt], negated: bool = False) -> ast.If:
+        """``if owner in h.group: body``, or in one of several groups."""
+        tests: list[ast.expr] = [self._among(owner, name, negated=negated) for name in groups]
+        test = tests[0] if len(tests) == 1 else ast.BoolOp(ast.Or(), tests, **self._at)
+        return ast.If(test, body, [], **self._at)
 
     def guarded(self, loop: ast.stmt, site: int) -> ast.Try:
         """``try: loop; h.left(site)`` with ``except: h.failed(site); raise``.
@@ -113,24 +113,32 @@ class Snippets:
         )
         return ast.Try([loop, self.do("left", number)], [handler], [], [], **self._at)
 
-    def reads(self, owner: int, variables: Sequence[Variable]) -> list[ast.stmt]:
+    def reads(
+        self, owner: int, variables: Sequence[Variable], settled: Collection[str]
+    ) -> list[ast.stmt]:
         """``try: h.see(owner, "a", a)`` with ``except NameError: pass``, for each variable.
+
+        Those that are ``settled`` are bound for certain, and need no ``try``.
 
         The compiler lists variables in the order in which it meets them, and ``locals()`` has
         that order. So where one is not shown, all are first mentioned in code that never runs,
         and that is not even emitted.
         """
-        shown = [self._read(owner, variable) for variable in variables if variable.shown]
+        shown = [
+            self._read(owner, variable, variable.steady and variable.source in settled)
+            for variable in variables
+            if variable.shown
+        ]
         if not shown or all(variable.shown for variable in variables):
             return shown
         mention = ast.Tuple([self._mention(item) for item in variables], _LOAD, **self._at)
         never = ast.If(self.constant(False), [ast.Expr(mention, **self._at)], [], **self._at)
         return [never, *shown]
 
-    def _read(self, owner: int, variable: Variable) -> ast.stmt:
+    def _read(self, owner: int, variable: Variable, bound: bool) -> ast.stmt:
         text, value = self.constant(variable.source), self.name(variable.name)
         see = self.do("see", self.constant(owner), text, value)
-        if variable.bound:
+        if bound:
             return see
         unbound = ast.ExceptHandler(
             self.name("NameError"), None, [ast.Pass(**self._at)], **self._at

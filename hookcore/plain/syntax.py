@@ -37,6 +37,8 @@ _TRAINING_METHODS = frozenset({"step", "backward", "zero_grad"})
 _COMPILERS = frozenset({"compile", "script", "trace"})
 _ROLE_COMMENT = re.compile(r"#\s*hookcore:\s*(\S+)")
 _ONE_BLOCK = ("body", "orelse", "finalbody")
+_NO_NODES = frozenset({"attr", "ctx", "id", "kind", "op", "ops", "type_comment"})
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
 _NO_EXPRESSION = frozenset({*_ONE_BLOCK, "handlers", "cases", "annotation"})
 
 
@@ -144,13 +146,23 @@ def own(owner: Definition | ast.Module) -> Iterator[ast.AST]:
 
 
 def children(node: ast.AST) -> list[ast.AST]:
-    """What a node consists of; ``ast.iter_child_nodes`` takes three times as long."""
+    """What a node consists of, but for operators and contexts.
+
+    Half of the time that a file takes is spent here; ``ast.iter_child_nodes`` takes four times
+    as long.
+    """
     found: list[ast.AST] = []
-    for name in node._fields:
+    kind = type(node)
+    if kind is ast.Name or kind is ast.Constant:
+        return found
+    names = _FIELDS.get(kind)
+    if names is None:
+        names = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _NO_NODES)
+    for name in names:
         value = getattr(node, name, None)
         if isinstance(value, ast.AST):
             found.append(value)
-        elif isinstance(value, list):
+        elif value and type(value) is list:
             found += [item for item in value if isinstance(item, ast.AST)]
     return found
 
@@ -255,7 +267,7 @@ def _is_safe(function: ast.expr) -> bool:
     return isinstance(function, ast.Attribute) and function.attr in _SAFE_METHODS
 
 
-def roles(loops: Iterable[ast.AST], source: str, path: str) -> dict[ast.AST, str]:
+def roles(loops: Iterable[Loop], source: str, path: str) -> dict[Loop, str]:
     """The roles that ``# hookcore: role`` comments in the loops' heads give them.
 
     A comment in the head of a ``for`` or ``while`` is not for the comprehensions in that head.
@@ -269,7 +281,7 @@ def roles(loops: Iterable[ast.AST], source: str, path: str) -> dict[ast.AST, str
         UsageError: A comment at a loop names no role.
     """
     comments = _comments(source)
-    found: dict[ast.AST, str] = {}
+    found: dict[Loop, str] = {}
     if not comments:
         return found
     ordered = sorted(loops, key=lambda loop: isinstance(loop, COMPREHENSIONS))
@@ -298,14 +310,14 @@ def _checked(role: str, path: str, line: int) -> str:
     )
 
 
-def _head_lines(loop: ast.AST) -> range:
+def _head_lines(loop: Loop) -> range:
     """Lines from a loop's first to the last of its head; of a comprehension, all."""
-    head: ast.AST = loop
+    head: ast.expr | Loop = loop
     if isinstance(loop, ast.For):
         head = loop.iter
     elif isinstance(loop, ast.While):
         head = loop.test
-    return range(getattr(loop, "lineno", 0), getattr(head, "end_lineno", 0) + 1)
+    return range(loop.lineno, (head.end_lineno or loop.lineno) + 1)
 
 
 def names_in(node: ast.AST) -> tuple[str, ...]:
@@ -343,6 +355,15 @@ def plain_names(target: ast.expr) -> Iterator[str]:
             yield from plain_names(part)
 
 
+def assigned(statement: ast.Assign | ast.AnnAssign) -> Iterator[str]:
+    """The variables that an assignment has bound when it is over."""
+    if isinstance(statement, ast.Assign):
+        for target in statement.targets:
+            yield from plain_names(target)
+    elif statement.value is not None:
+        yield from plain_names(statement.target)
+
+
 def expressions(statement: ast.stmt) -> Iterator[ast.expr]:
     """The expressions of a statement itself, without its blocks and without annotations."""
     for name, value in ast.iter_fields(statement):
@@ -370,7 +391,7 @@ def blocks(statement: ast.stmt) -> Iterator[tuple[ast.AST, str]]:
         yield part, "body"
 
 
-def ordinals(tree: ast.Module) -> dict[ast.AST, int]:
+def ordinals(tree: ast.Module) -> dict[Loop, int]:
     """The loops of a file, numbered as they are read."""
     loops = [node for node in walk(tree) if isinstance(node, LOOPS)]
     loops.sort(key=lambda node: (node.lineno, node.col_offset))

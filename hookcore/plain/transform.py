@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from types import CodeType
-from typing import Any
 
 import attrs
 
@@ -18,6 +18,17 @@ _SITES_ONLY = frozenset({"forward", "__call__", "__init__"})
 _NO_SCALAR = (*syntax.COMPREHENSIONS, ast.List, ast.Dict, ast.Set, ast.Tuple, ast.GeneratorExp,
               ast.Lambda, ast.JoinedStr)  # fmt: skip
 _Owner = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+# By name: bound methods on the instance would be a cycle, and the tree would outlive the walk.
+_SPECIAL = {
+    ast.For: "_loop",
+    ast.While: "_loop",
+    ast.Break: "_jump",
+    ast.Continue: "_jump",
+    ast.Return: "_return",
+    ast.Assign: "_assignment",
+    ast.AugAssign: "_assignment",
+    ast.AnnAssign: "_assignment",
+}
 
 
 @attrs.define(eq=False)
@@ -50,6 +61,7 @@ class _Frame:
         function: Id of the function where it reports its return.
         variables: What its insertions read.
         loops: The loops around the walk's place, outermost first.
+        settled: Variables that are bound for certain where the walk is.
         bindings: Ids by name and innermost site.
     """
 
@@ -57,6 +69,7 @@ class _Frame:
     function: int | None = None
     variables: tuple[Variable, ...] = ()
     loops: list[_Loop] = attrs.field(factory=list)
+    settled: set[str] = attrs.field(factory=set)
     bindings: dict[tuple[str, int | None], int] = attrs.field(factory=dict)
 
     def shown(self, line: int) -> tuple[Variable, ...]:
@@ -109,23 +122,15 @@ class Transformer:
         self._ordinals = syntax.ordinals(tree)
         self._roles = syntax.roles(self._ordinals, text, path)
         self._compiled = syntax.compiled_names(tree, text)
-        self._comprehensive = any(map(_is_comprehension, self._ordinals))
+        self._comprehensions_at = sorted(
+            node.lineno for node in self._ordinals if isinstance(node, syntax.COMPREHENSIONS)
+        )
         self._verdicts: dict[ast.AST, bool] = {}
         self._frame: _Frame | None = None
         self._follows = False
         self._qualname = ""
         self._class: ast.ClassDef | None = None  # the class in whose body the walk is
         self._owner = ""  # name of the class around it, for private names
-        self._special: dict[type, Callable[[Any], list[ast.stmt]]] = {
-            ast.For: self._loop,
-            ast.While: self._loop,
-            ast.Break: self._jump,
-            ast.Continue: self._jump,
-            ast.Return: self._return,
-            ast.Assign: self._assignment,
-            ast.AugAssign: self._assignment,
-            ast.AnnAssign: self._assignment,
-        }
 
     @property
     def changed(self) -> bool:
@@ -140,12 +145,18 @@ class Transformer:
     # -- scopes
 
     def _block(self, body: list[ast.stmt], *, repeated: bool = False) -> list[ast.stmt]:
-        before = self._follows
+        before, frame = self._follows, self._frame
+        settled = set(frame.settled) if frame is not None else None
         out: list[ast.stmt] = []
         for number, node in enumerate(body, 1):
             self._follows = before or repeated or number < len(body)
             out += self._statement(node)
+            if frame is not None and isinstance(node, (ast.Assign, ast.AnnAssign)):
+                # What follows in this block is reached through this statement only.
+                frame.settled.update(syntax.assigned(node))
         self._follows = before
+        if frame is not None and settled is not None:
+            frame.settled = settled
         return out
 
     def _statement(self, node: ast.stmt) -> list[ast.stmt]:
@@ -153,11 +164,12 @@ class Transformer:
             self._definition(node)
             return [node]
         if self._frame is not None:
-            if self._comprehensive:
+            if _any_between(self._comprehensions_at, node.lineno, _end(node)):
                 self._comprehensions(self._frame, node)
-            special = self._special.get(type(node))
+            special = _SPECIAL.get(type(node))
             if special is not None:
-                return special(node)
+                rewritten: list[ast.stmt] = getattr(self, special)(node)
+                return rewritten
         for owner, name in syntax.blocks(node):
             setattr(owner, name, self._block(getattr(owner, name)))
         return [node]
@@ -207,7 +219,8 @@ class Transformer:
         if self._sites_only(node, scope):
             return _Frame(full=False)
         shown = tuple(variables(node, scope, code, self._owner))
-        return _Frame(full=True, function=table.next_id(), variables=shown)
+        given = {argument.arg for argument in syntax.arguments(node)}
+        return _Frame(full=True, function=table.next_id(), variables=shown, settled=given)
 
     def _sites_only(self, node: ast.FunctionDef, scope: syntax.Scope) -> bool:
         if node.name in _SITES_ONLY or node.name in self._compiled:
@@ -239,7 +252,7 @@ class Transformer:
             loop.reads = [new.do("see_globals", new.constant(site.id))]
         elif frame.full:
             site.names, site.free = _names(shown, settable=True), _names(shown, settable=False)
-            loop.reads = new.reads(site.id, shown)
+            loop.reads = new.reads(site.id, shown, frame.settled | set(_bound_by_head(node)))
         self._walk_loop(frame, node, loop)
         site.breaks, site.bindings = loop.breaks, tuple(loop.bindings)
         if isinstance(node, ast.For):
@@ -247,14 +260,20 @@ class Transformer:
         else:
             node.test = Snippets(node.test).condition(site.id, node.test)
         if frame.full:
-            body = new.when(site.id, "back", [*node.body, *_tail(loop, node)], negated=True)
-            body.orelse = [*loop.reads, *new.write_back(site.id, shown)]
-            node.body = [body]
+            # One copy of the reads serves the tail and the restore: they are most of the code.
+            back = new.when(site.id, "back", body=new.write_back(site.id, shown))
+            node.body = [
+                new.when(site.id, "back", body=node.body, negated=True),
+                new.when(site.id, "tails", "back", body=[*loop.reads, back]),
+            ]
         return [new.guarded(node, site.id)]
 
     def _walk_loop(self, frame: _Frame, node: ast.For | ast.While, loop: _Loop) -> None:
         frame.loops.append(loop)
+        settled = set(frame.settled)
+        frame.settled.update(_bound_by_head(node))
         node.body = self._block(node.body, repeated=True)
+        frame.settled = settled
         frame.loops[-1] = _Loop(loop.site, loop.end, body=False)
         node.orelse = self._block(node.orelse)
         frame.loops.pop()
@@ -328,8 +347,8 @@ class Transformer:
         where = () if outermost is None else (at.constant(outermost),)
         value = node.value or at.constant(None)
         node.value = at.call("returned", at.constant(frame.function), value, *where)
-        reads = new.reads(frame.function, frame.shown(node.lineno))
-        return [new.when(frame.function, "frames", reads), node] if reads else [node]
+        reads = new.reads(frame.function, frame.shown(node.lineno), frame.settled)
+        return [new.when(frame.function, "frames", body=reads), node] if reads else [node]
 
     def _assignment(self, node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> list[ast.stmt]:
         frame = self._here
@@ -360,8 +379,10 @@ class Transformer:
         return self._qualname.removesuffix(".<locals>.") or "<module>"
 
 
-def _is_comprehension(node: ast.AST) -> bool:
-    return isinstance(node, syntax.COMPREHENSIONS)
+def _any_between(lines: list[int], first: int, last: int) -> bool:
+    """Whether a sorted list has a line from the first to the last."""
+    place = bisect_left(lines, first)
+    return place < len(lines) and lines[place] <= last
 
 
 def _parts(node: syntax.Loop) -> tuple[table.Kind, ast.expr, ast.expr | None]:
@@ -371,6 +392,11 @@ def _parts(node: syntax.Loop) -> tuple[table.Kind, ast.expr, ast.expr | None]:
     if isinstance(node, ast.While):
         return "while", node.test, None
     return "comprehension", node.generators[0].iter, node.generators[0].target
+
+
+def _bound_by_head(node: ast.For | ast.While) -> Iterator[str]:
+    """Variables that a loop's head has bound when its body runs."""
+    return syntax.plain_names(node.target) if isinstance(node, ast.For) else iter(())
 
 
 def _call_each(site: int, iterable: ast.expr) -> ast.Call:
@@ -391,7 +417,7 @@ def _tail(loop: _Loop, place: ast.stmt) -> list[ast.stmt]:
     """``if site in h.tails: ...``; the reads themselves keep the loop's own place."""
     if loop.site is None or not loop.reads:
         return []
-    return [Snippets(place).when(loop.site, "tails", loop.reads)]
+    return [Snippets(place).when(loop.site, "tails", body=loop.reads)]
 
 
 def _scalars(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> Iterator[str]:

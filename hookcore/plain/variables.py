@@ -25,15 +25,13 @@ def variables(
         owner: Name of the class around it, for private names.
     """
     early = syntax.early_declarations(function)
-    given = {argument.arg for argument in syntax.arguments(function)} - scope.deleted
     for name in code.co_varnames:
         source = _as_written(name, owner)
         if source in scope.first:
             # A nested function may bind or unbind what it shares.
             own = name not in code.co_cellvars
-            yield Variable(
-                source, name, bound=own and source in given, line=scope.first[source] if own else 0
-            )
+            steady = own and source not in scope.deleted
+            yield Variable(source, name, steady=steady, line=scope.first[source] if own else 0)
         elif is_variable(name):
             yield Variable(source, name, shown=False, hidden=source not in scope.definitions)
     for name in code.co_cellvars:
