@@ -157,8 +157,12 @@ class Patches:
             finally:
                 self._scheduler_depth -= 1
             fit, events = self._fit(), self.host.life.events
-            outermost = self._scheduler_depth == 0 and not getattr(scheduler, "_initial_mode", 0)
-            if fit is not None and outermost and events.on_scheduler_step is not None:
+            if fit is None or events.on_scheduler_step is None or self._scheduler_depth:
+                return result
+            # A constructor makes a first step of its own; a plugin's scheduler drives no optimizer
+            # of the fit.
+            drives = getattr(scheduler, "optimizer", None) in fit.optimizers
+            if drives and not getattr(scheduler, "_is_initial", False):
                 events.on_scheduler_step(self.host.run, fit, scheduler)
             return result
 
