@@ -132,9 +132,9 @@ def test_not_finite(bad):
             "loss is 3, worse than 2 (best 1 at epoch 1)",
         ),
         (
-            {"baseline": 0.5, "patience": 2},
-            [1, 0.9],
-            "loss has not been better than the baseline 0.5 for 2 validations (best 0.9 at epoch 2)",
+            {"baseline": 0.5, "patience": 1},
+            [1],
+            "loss has not been better than the baseline 0.5 for 1 validation (best 1 at epoch 1)",
         ),
     ],
 )

@@ -96,10 +96,7 @@ class Hands:
         momenta = grip.course.momenta
         if momenta is not None:
             for group, momentum in zip(groups, momenta, strict=False):
-                if "betas" in group:
-                    group["betas"] = (momentum, *group["betas"][1:])
-                else:
-                    group["momentum"] = momentum
+                put_momentum(group, momentum)
         self._before[optimizer] = (grip.course.base, lrs)
         return True
 
@@ -125,6 +122,14 @@ def groups_of(optimizer: Any) -> list[dict[str, Any]]:
         | {key: group[key] for key in ("momentum", "betas") if key in group}
         for group in optimizer.param_groups
     ]
+
+
+def put_momentum(group: dict[str, Any], momentum: float) -> None:
+    """Set a group's momentum, or the first of its betas."""
+    if "betas" in group:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum
 
 
 def _is_tensor(lr: Any) -> bool:

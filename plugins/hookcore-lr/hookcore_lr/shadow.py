@@ -14,6 +14,8 @@ import torch
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import Optimizer
 
+from hookcore_lr.hands import put_momentum
+
 
 class Shadow(Optimizer):
     """An optimizer with the groups of another one and no parameters to speak of.
@@ -94,13 +96,16 @@ class ScheduleCourse(_Shadowed):
             ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Its count; what torch's schedulers compute from is the rate before."""
-        return {"lrs": self.lrs, "done": self._done}
+        """Its count, and the rates: torch's schedulers compute each from the one before."""
+        return {"lrs": self.lrs, "momenta": self.momenta, "done": self._done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there; the options are those of now."""
         self._done = self._scheduler.last_epoch = min(state["done"], self._length)
         self._put(state["lrs"])
+        if self._cycles and state["momenta"] is not None:
+            for group, momentum in zip(self._shadow.param_groups, state["momenta"], strict=True):
+                put_momentum(group, momentum)
         self._read()
 
 
