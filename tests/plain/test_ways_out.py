@@ -127,7 +127,9 @@ def programs(draw):
             body,
             draw(st.booleans()),
         )
-        around = draw(st.sampled_from(("plain", "plain", "helper", "try", "with", "finally", "swallow")))
+        around = draw(
+            st.sampled_from(("plain", "plain", "helper", "try", "with", "finally", "swallow"))
+        )
         body = {
             "plain": (loop,),
             "helper": (Helper((loop, Say(f"after {level}"))),),
@@ -151,7 +153,8 @@ class Writer:
 
     def module(self, program):
         body = "\n".join(self.block(program, 1, ()))
-        train = f"def train():\n    pair = make()\n    visits = Visits()\n{body}\n    {SHOW}\n    return 'end'"
+        head = "def train():\n    pair = make()\n    visits = Visits()"
+        train = f"{head}\n{body}\n    {SHOW}\n    return 'end'"
         return "\n\n".join((*self.helpers, train)) + "\n"
 
     def block(self, items, indent, loops):
@@ -170,7 +173,14 @@ class Writer:
         if isinstance(item, Helper):
             lines = self.block(item.body, 1, ())
             self.helpers.append(
-                "\n".join((f"def helper{number}(pair, visits):", *lines, f"    {SHOW}", "    return 'helped'"))
+                "\n".join(
+                    (
+                        f"def helper{number}(pair, visits):",
+                        *lines,
+                        f"    {SHOW}",
+                        "    return 'helped'",
+                    )
+                )
             )
             return [f"{at}got = helper{number}(pair, visits)", f"{at}log.append(got)"]
         if isinstance(item, Guard):
@@ -193,11 +203,18 @@ class Writer:
     def guard(self, item, indent, loops):
         at, body = "    " * indent, self.block(item.body, indent + 1, loops)
         if item.kind == "with":
-            manager = "contextlib.suppress(ValueError)" if item.catches else "contextlib.nullcontext()"
+            manager = (
+                "contextlib.suppress(ValueError)" if item.catches else "contextlib.nullcontext()"
+            )
             return [f"{at}with {manager}:", *body]
         if item.kind == "finally":
             return [f"{at}try:", *body, f"{at}finally:", f"{at}    log.append('finally')"]
-        return [f"{at}try:", *body, f"{at}except ValueError as error:", f"{at}    log.append('caught')"]
+        return [
+            f"{at}try:",
+            *body,
+            f"{at}except ValueError as error:",
+            f"{at}    log.append('caught')",
+        ]
 
     def loop(self, item, number, indent, loops):
         at, name = "    " * indent, f"i{number}"
@@ -205,7 +222,10 @@ class Writer:
         if item.kind in ("for", "enumerate"):
             given = f"range({item.n})" if item.kind == "for" else f"enumerate(range({item.n}))"
             target = name if item.kind == "for" else f"{name}, same{number}"
-            lines = [f"{at}for {target} in {given}:", f"{at}    log.append(f'loop {number} {{{name}}}')"]
+            lines = [
+                f"{at}for {target} in {given}:",
+                f"{at}    log.append(f'loop {number} {{{name}}}')",
+            ]
         elif item.kind == "while":
             lines = [
                 f"{at}{name} = -1",
@@ -244,6 +264,14 @@ HOWS = {"break": "broke", "return": "returned", "raise": "exception", "interrupt
         "exit": "exit"}  # fmt: skip
 
 
+OUTCOMES = {
+    "return": "returned",
+    "raise": ("ValueError", "x"),
+    "interrupt": ("KeyboardInterrupt", ""),
+    "exit": ("SystemExit", "3"),
+}
+
+
 class Model:
     """Interprets a program: the user's own log, and the events that belong to it."""
 
@@ -269,8 +297,7 @@ class Model:
         try:
             self.block(self.program)
         except Gone as gone:
-            return {"return": "returned", "raise": ("ValueError", "x"),
-                    "interrupt": ("KeyboardInterrupt", ""), "exit": ("SystemExit", "3")}[gone.way]  # fmt: skip
+            return OUTCOMES[gone.way]
         return "end"
 
     def block(self, items):
@@ -289,7 +316,9 @@ class Model:
     def recognise(self):
         self.fit = True
         outer, batch = self.stack[0], self.stack[-1]
-        self.roles = {outer: {"epoch"}, batch: {"batch"}} if outer is not batch else {outer: {"batch"}}
+        self.roles = (
+            {outer: {"epoch"}, batch: {"batch"}} if outer is not batch else {outer: {"batch"}}
+        )
         self.outer = outer
         self.events += ["T(", *(["E("] if outer is not batch else []), "b"]
 
@@ -430,11 +459,6 @@ class Stopper:
             self.fit.stop("asked", now=how == "stop now")
 
 
-def user_log(module, function):
-    module.log.clear()
-    return function, module.log
-
-
 def plain(log):
     """The user's log as the model has it: without numbers drawn and variables."""
     return [entry.split(" ")[0] if str(entry).startswith("step") else entry for entry in log
@@ -456,9 +480,227 @@ def test_every_start_has_one_end(lab, program):
     heard = lab.play(ours.train, plugins=[stopper])
 
     words = heard.story.split()
-    assert [word for word in words if word != "X" and not word.startswith("R")] == model.events, source
+    assert [word for word in words if word != "X" and not word.startswith("R")] == model.events, (
+        source
+    )
     assert plain(ours.log) == model.log, source
     assert heard.result == result, source
     if not any(way in source for way in ("ask('stop",)):
         assert heard.same == first.same, source
         assert ours.log == bare.log, source
+
+
+# -- what a generated program does not do ----------------------------------------------------
+
+ODD = {
+    "a finally goes on after a return": (
+        """
+        def train():
+            model = make(); optimizer = sgd(model)
+            for epoch in range(2):
+                for i in range(2):
+                    try:
+                        update(model, optimizer)
+                        return "never"
+                    finally:
+                        continue
+            return weights(model)
+        """,
+        "T( E( b s .<returned> )E<returned> )T<returned> T( b s . b s . )T R",
+    ),
+    "a finally breaks in spite of an exception": (
+        """
+        def train():
+            model = make(); optimizer = sgd(model)
+            for epoch in range(2):
+                for i in range(2):
+                    try:
+                        update(model, optimizer)
+                        raise ValueError
+                    finally:
+                        break
+            return weights(model)
+        """,
+        "T( E( b s .<broke> )E E( b s .<broke> )E )T R",
+    ),
+    "a function whose for loop calls the function": (
+        """
+        def go(model, optimizer, depth):
+            for i in range(2):
+                update(model, optimizer)
+                if depth:
+                    go(model, optimizer, depth - 1)
+
+        def train():
+            model = make(); optimizer = sgd(model)
+            for epoch in range(2):
+                go(model, optimizer, 1)
+            return weights(model)
+        """,
+        "T( E( b s s s . b s s s . )E E( b s s s . b s s s . )E )T R",
+    ),
+    "a function whose while loop calls the function": (
+        """
+        def go(model, optimizer, depth):
+            i = 0
+            while i < 2:
+                update(model, optimizer)
+                i += 1
+                if depth:
+                    go(model, optimizer, depth - 1)
+
+        def train():
+            model = make(); optimizer = sgd(model)
+            for epoch in range(2):
+                go(model, optimizer, 1)
+            return weights(model)
+        """,
+        "T( E( b s s s . b s s s . )E E( b s s s . b s s s . )E )T R",
+    ),
+    "a generator that trains": (
+        """
+        def steps(model, optimizer):
+            for i in range(2):
+                yield update(model, optimizer)
+
+        def train():
+            model = make(); optimizer = sgd(model)
+            losses = []
+            for epoch in range(2):
+                for loss in steps(model, optimizer):
+                    losses.append(loss)
+            return weights(model), losses
+        """,
+        "T( E( b s s . )E E( b s s . )E )T R",
+    ),
+    "an exception in a comprehension, and a loop after it": (
+        """
+        def one(model, optimizer, i):
+            update(model, optimizer)
+            if i == 1:
+                raise ValueError
+
+        def train():
+            model = make(); optimizer = sgd(model)
+            for epoch in range(2):
+                try:
+                    losses = [one(model, optimizer, i) for i in range(3)]
+                except ValueError:
+                    pass
+                for i in range(1):
+                    update(model, optimizer)
+            return weights(model)
+        """,
+        "T( E( b s . b s .<exception> b s . )E E( b s . b s .<exception> b s . )E )T R",
+    ),
+    "data that raises": (
+        """
+        def data():
+            yield X
+            raise RuntimeError("no more")
+
+        def train():
+            model = make(); optimizer = sgd(model)
+            for epoch in range(2):
+                for x in data():
+                    update(model, optimizer)
+        """,
+        "T( E( b s . )E<exception> )T<exception> X R<exception>",
+    ),
+    "an object that cannot be iterated": (
+        """
+        def train():
+            model = make(); optimizer = sgd(model)
+            for epoch in range(2):
+                update(model, optimizer)
+                for x in 5:
+                    update(model, optimizer)
+        """,
+        "T( E( b s .<exception> )E<exception> )T<exception> X R<exception>",
+    ),
+    "a condition that raises": (
+        """
+        def train():
+            model = make(); optimizer = sgd(model)
+            left = 2
+            while 1 / left:
+                update(model, optimizer)
+                left -= 1
+        """,
+        "T( b s . b s . )T<exception> X R<exception>",
+    ),
+    "a StopIteration of the user's": (
+        """
+        def train():
+            model = make(); optimizer = sgd(model)
+            numbers = iter([1, 2])
+            for epoch in range(2):
+                for i in range(5):
+                    next(numbers)
+                    update(model, optimizer)
+        """,
+        "T( E( b s . b s . b .<exception> )E<exception> )T<exception> X R<exception>",
+    ),
+    "an else that continues and one that breaks": (
+        """
+        def train():
+            model = make(); optimizer = sgd(model)
+            for epoch in range(3):
+                for i in range(2):
+                    update(model, optimizer)
+                    if epoch == 1:
+                        break
+                else:
+                    continue
+                break
+            return weights(model)
+        """,
+        "T( E( b s . b s . )E E( b s .<broke> )E<broke> )T<broke> R",
+    ),
+    "a loop over next": (
+        """
+        def train():
+            model = make(); optimizer = sgd(model)
+            batches = iter([1, 2])
+            while True:
+                try:
+                    next(batches)
+                except StopIteration:
+                    break
+                update(model, optimizer)
+            return weights(model)
+        """,
+        "T( b s . b s . b .<broke> )T<broke> R",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")  # Python 3.14 on a finally that leaves
+@pytest.mark.parametrize("name", ODD)
+def test_odd_ways(lab, name):
+    """The user's part is that of the bare loop, and what is delivered is paired."""
+    source, expected = ODD[name]
+    assert lab.story(source) == expected
+
+
+def test_a_run_that_ends_inside_a_loop(lab):
+    """The loop goes on as if there had never been a run."""
+    source = """
+    def train(leave=lambda: None):
+        model = make()
+        optimizer = sgd(model)
+        for epoch in range(3):
+            for i in range(3):
+                update(model, optimizer)
+                if (epoch, i) == (1, 1):
+                    leave()
+        return weights(model)
+    """
+    bare, ours = lab.pair(source)
+    from hookcore.testing import isolated_run
+
+    first = lab.bare(bare.train)
+    run = isolated_run()
+    run.__enter__()
+    second = lab.bare(ours.train, lambda: run.__exit__(None, None, None))
+    assert second.same == first.same
