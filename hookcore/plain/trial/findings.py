@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hookcore.plain import table
 from hookcore.plain.roles import Roles
@@ -12,9 +12,11 @@ from hookcore.plain.sites import Loop
 from hookcore.plain.table import Site
 from hookcore.plain.trial.doubts import doubts
 from hookcore.plain.trial.host import Drawn, Met, Trial
-from hookcore.plain.trial.names import Names
 from hookcore.plain.trial.stopping import stopping
 from hookcore.plain.trial.tally import Tally
+
+if TYPE_CHECKING:
+    from hookcore.plain.trial.names import Names
 
 Where = Callable[[str, int], str]
 
@@ -40,6 +42,8 @@ def findings(host: Trial, tally: Tally, where: Where) -> dict[str, Any]:
     found["other_loops"] = list(_others(host, where))
     if roles is None or fit is None:
         return found
+    from hookcore.plain.trial.names import Names  # with a fit, the script has imported torch
+
     names = Names(host.names, roles.outer.site.module)
     found["loops"] = list(_loops(host, roles, where))
     found["tried"] = {

@@ -10,11 +10,11 @@ import attrs
 
 from hookcore.plain.adapter import Plain
 from hookcore.plain.sites import Loop, loaders_in, total_of
-from hookcore.plain.trial.strays import Strays
 
 if TYPE_CHECKING:
     from hookcore.hookspecs import How
     from hookcore.life import Life
+    from hookcore.plain.trial.strays import Strays
     from hookcore.training import Run
 
 PATIENCE = 5.0
@@ -112,6 +112,8 @@ class Trial(Plain):
         """Look out for training that the taps pass over, too."""
         super().notice_torch()
         if self.taps is not None and self.strays is None:
+            from hookcore.plain.trial.strays import Strays
+
             self.strays = Strays(self, 10 * self.steps, self._conclude)
             self.strays.arm()
 

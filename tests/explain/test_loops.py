@@ -1,0 +1,229 @@
+"""What is found in loops of several shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+MODEL = """
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+x, y = torch.randn(64, 4), torch.randn(64, 1)
+
+
+def made():
+    model = nn.Linear(4, 1)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def step(model, optimizer, i=0):
+    optimizer.zero_grad()
+    loss = (model(x[i : i + 8]) - y[i : i + 8]).pow(2).mean()
+    loss.backward()
+    optimizer.step()
+    return loss
+"""
+
+
+def test_helpers(desk):
+    """Epochs around a training and a testing function: each role, object and metric is named."""
+    pytest.importorskip("sklearn")
+    text = (EXAMPLES / "digits.py").read_text()
+    desk.write("digits.py", text)
+    lines = text.splitlines()
+    epoch, batch, validation = (
+        f"digits.py:{lines.index(line) + 1}"
+        for line in (
+            "    for epoch in range(args.epochs):",
+            "    for images, labels in loader:",
+            "        for images, labels in loader:",
+        )
+    )
+    said = desk.explain("--json", "digits.py", "--epochs", "30")
+    assert said.code == 0
+    assert said.loops() == {"epoch": epoch, "batch": batch, "validation": validation}
+    data = said.data
+    assert [loop["total"] for loop in data["loops"]] == [30, 45, 1]
+    assert data["tried"] == {"epochs": 1, "batches": 3, "steps": 3, "validations": 1}
+    assert data["models"] == [
+        {"name": "model", "class": "Net", "parameters": 17258, "trainable": 17258}
+    ]
+    assert data["optimizers"][0]["groups"] == [{"lr": 0.003, "parameters": 17258}]
+    assert data["schedulers"] == []
+    assert [(one["name"], one["batches"], one["batch_size"]) for one in data["loaders"]] == [
+        ("train_loader", 45, 32),
+        ("test_loader", 1, 500),
+    ]
+    metrics = {metric["name"]: metric for metric in data["metrics"]}
+    assert metrics["test_loss"]["source"] == "validation"
+    assert metrics["train_loss"]["where"] == epoch
+    assert data["resume"]["possible"]
+    assert data["not_understood"] == []
+    assert data["files"] == []
+
+
+def test_steps(desk):
+    """A loop of steps goes on until it has validated once."""
+    pytest.importorskip("sklearn")
+    desk.write("digits_steps.py", (EXAMPLES / "digits_steps.py").read_text())
+    said = desk.explain("--json", "digits_steps.py", "--eval-every", "20")
+    assert said.code == 0
+    assert list(said.loops()) == ["batch"]
+    assert said.data["tried"] == {"epochs": None, "batches": 20, "steps": 20, "validations": 1}
+    assert {"val_loss", "accuracy"} <= {metric["name"] for metric in said.data["metrics"]}
+
+
+def test_folds(desk):
+    """A loop in which the model is made anew is around the fit, and only its first fit is tried."""
+    desk.write("train.py", MODEL + """
+for fold in range(4):
+    model, optimizer = made()
+    for epoch in range(5):
+        for i in range(0, 64, 8):
+            loss = step(model, optimizer, i)
+""")
+    said = desk.explain("--json", "train.py")
+    assert said.code == 0
+    assert said.loops() == {
+        "around the fit": desk.at("train.py", "for fold in range(4):"),
+        "epoch": desk.at("train.py", "for epoch in range(5):"),
+        "batch": desk.at("train.py", "for i in range(0, 64, 8):"),
+    }
+    assert any("several fits" in doubt for doubt in said.data["not_understood"])
+
+
+def test_endless(desk):
+    """An endless loop that returns from inside: what comes of a stop is said."""
+    desk.write("train.py", MODEL + """
+def train():
+    model, optimizer = made()
+    count = 0
+    while True:
+        loss = step(model, optimizer)
+        count += 1
+        if count == 10_000_000:
+            return loss.item()
+
+
+train()
+""")
+    said = desk.explain("train.py")
+    assert said.code == 0
+    assert said.section("loops") == [
+        f"batch          {desk.at('train.py', 'while True:')}  while in train()",
+        "one loop round the step: its iterations are batches",
+    ]
+    assert "train() returns None" in " ".join(said.section("stop"))
+    assert "no validation was seen" in " ".join(said.section("not understood"))
+
+
+def test_phases(desk):
+    """One loop that trains and validates by a flag, workers and a scheduler in an object."""
+    desk.write("train.py", """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Trainer:
+    def __init__(self):
+        data = TensorDataset(torch.randn(64, 4), torch.randn(64, 1))
+        self.model = nn.Linear(4, 1)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.5)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 1, gamma=0.5)
+        self.loaders = {
+            "train": DataLoader(data, batch_size=8, num_workers=1),
+            "val": DataLoader(data, batch_size=4),
+        }
+
+    def fit(self):
+        for epoch in range(3):
+            for phase in ("train", "val"):
+                self.model.train(phase == "train")
+                for inputs, targets in self.loaders[phase]:
+                    with torch.set_grad_enabled(phase == "train"):
+                        loss = (self.model(inputs) - targets).pow(2).mean()
+                    if phase == "train":
+                        self.optimizer.zero_grad()
+                        loss.backward()
+                        self.optimizer.step()
+            self.scheduler.step()
+
+
+if __name__ == "__main__":
+    Trainer().fit()
+""")
+    said = desk.explain("--json", "train.py")
+    assert said.code == 0
+    assert list(said.loops()) == ["epoch", "between", "batch", "validation"]
+    assert said.loops()["batch"] == said.loops()["validation"] == desk.at(
+        "train.py", "for inputs, targets in self.loaders[phase]:"
+    )
+    data = said.data
+    assert [(one["name"], one["role"], one["batches"]) for one in data["loaders"]] == [
+        ("self.loaders['train']", "training", 8),
+        ("self.loaders['val']", "validation", 16),
+    ]
+    assert data["schedulers"] == [{"name": "self.scheduler", "class": "StepLR"}]
+    assert data["optimizers"][0]["groups"][0]["lr"] == 0.25
+
+
+def test_generator(desk):
+    """A generator's loop is not seen; the line that steps, and why, is named."""
+    desk.write("train.py", MODEL + """
+def training():
+    model, optimizer = made()
+    for i in range(10_000_000):
+        yield step(model, optimizer)
+
+
+for loss in training():
+    print(loss)
+""")
+    said = desk.explain("train.py")
+    assert said.code == 1
+    doubts = " ".join(said.section("not understood"))
+    at = desk.at("train.py", "optimizer.step()")
+    assert f"an optimizer steps at {at} inside training(), a generator function" in doubts
+
+
+def test_thread(desk):
+    """Training in another thread is named; the trial ends though the thread would go on."""
+    desk.write("train.py", MODEL + """
+import threading
+
+
+def train():
+    model, optimizer = made()
+    for i in range(10_000_000):
+        step(model, optimizer)
+
+
+threading.Thread(target=train, name="trainer").start()
+""")
+    said = desk.explain("train.py")
+    assert said.code == 1
+    assert "in the thread 'trainer'" in " ".join(said.section("not understood"))
+
+
+def test_left_in_the_first_epoch(desk):
+    """A break or return out of the outermost loop ends the trial there: nothing after it runs."""
+    desk.write("train.py", MODEL + """
+model, optimizer = made()
+for epoch in range(5):
+    for i in range(0, 64, 8):
+        loss = step(model, optimizer, i)
+    break
+open("after.txt", "w").close()
+""")
+    said = desk.explain("--json", "train.py")
+    assert said.code == 0
+    assert said.data["files"] == []
+    assert any("left by a break" in doubt for doubt in said.data["not_understood"])
