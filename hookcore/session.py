@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hookcore import plugins as plugins_
 from hookcore.dispatch import Dispatch, Failure
+from hookcore.errors import UsageError
 from hookcore.life import Life
 from hookcore.signals import Signals
 from hookcore.training import Run
@@ -57,6 +58,12 @@ class Session:
         distributions: Iterable[Distribution] | None = None,
     ) -> None:
         loaded = plugins_.load(settings, distributions=distributions)
+        if settings.resume is not None and not any(r.role == "persist" for r in loaded.order):
+            raise UsageError(
+                "--resume asks for a checkpoint, and no active plugin keeps any",
+                f"active are: {', '.join(r.name for r in loaded.order) or 'none'}",
+                "pip install hookcore-checkpoint     or leave out --resume",
+            )
         self.settings = settings
         self.host = host
         self.run = Run(
