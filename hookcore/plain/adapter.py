@@ -360,11 +360,9 @@ class Plain:
     def awaits_names(self) -> bool:
         """Whether the batch loop's variables were asked for and have not been seen yet."""
         roles = self.recognition.roles
-        return (
-            roles is not None
-            and roles.batch.role == "batch"
-            and roles.batch.site.id in gate.tails
-        )
+        if roles is None or (roles.epochs and roles.outer is roles.batch):
+            return False
+        return roles.batch.site.id in gate.tails
 
     def expect_capture(self) -> None:
         """Have the fit's outermost loop show its names at the end of its current iteration."""
