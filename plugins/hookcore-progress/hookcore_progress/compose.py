@@ -117,12 +117,12 @@ def _clauses(view: View) -> list[str]:
     if view.kind == "end":
         rate = view.done / view.elapsed if view.elapsed > 0 and view.done else 0.0
         epochs = "" if view.epoch is None else _plural(view.epochs_done, "epoch")
-        batches = f"{_plural(view.done, view.unit)} in {formats.duration(view.elapsed)}"
+        batches = f"{_plural(view.done, view.unit)} in {formats.took(view.elapsed)}"
         return [epochs, batches, formats.rate(rate, view.unit) if rate else "", view.text, *metrics]
     if view.kind == "validation":
         return [f"validation at {_where(view)}", *metrics]
     if view.kind == "epoch" and view.epoch is not None:
-        took = f" in {formats.duration(view.epoch_seconds)}" if view.epoch_seconds else ""
+        took = f" in {formats.took(view.epoch_seconds)}" if view.epoch_seconds else ""
         head = f"epoch {_of(view.epoch, view.epochs)} {view.text or 'done'}{took}"
         return [head, _rate(view), _left(view), *metrics]
     outlook = view.outlook

@@ -18,6 +18,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def took(seconds: float) -> str:
+    """A duration that is over: ``0.4 s``, then as :func:`duration`."""
+    return f"{max(seconds, 0.0):.1f} s" if seconds < 9.95 else duration(seconds)
+
+
 def count(number: float) -> str:
     """``812``, ``26.1k``, ``3.04M``: three digits that count."""
     for unit in ("", "k", "M", "G"):

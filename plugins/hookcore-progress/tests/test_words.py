@@ -32,6 +32,10 @@ def test_duration(seconds, text):
     assert formats.duration(seconds) == text
 
 
+def test_took():
+    assert [formats.took(s) for s in (0.04, 9.94, 9.96, 75)] == ["0.0 s", "9.9 s", "0:10", "1:15"]
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "0"), (7, "7"), (8.5, "8.50"), (812, "812"), (999.6, "1.00k"), (26123, "26.1k"),
