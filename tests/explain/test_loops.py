@@ -227,3 +227,22 @@ open("after.txt", "w").close()
     assert said.code == 0
     assert said.data["files"] == []
     assert any("left by a break" in doubt for doubt in said.data["not_understood"])
+
+
+def test_async(desk):
+    """Training in an async function is named, though no loop of the script is seen at all."""
+    desk.write("train.py", MODEL + """
+import asyncio
+
+
+async def train():
+    model, optimizer = made()
+    for i in range(10_000_000):
+        step(model, optimizer)
+
+
+asyncio.run(train())
+""")
+    said = desk.explain("train.py")
+    assert said.code == 1
+    assert "inside train(), an async function" in " ".join(said.section("not understood"))

@@ -24,6 +24,7 @@ from hookcore.life import Life
 from hookcore.plain.finder import Finder
 from hookcore.plain.frames import strip_frames
 from hookcore.plain.script import Target
+from hookcore.plain.trial.arrival import Arrival
 from hookcore.plain.trial.findings import findings
 from hookcore.plain.trial.host import Trial
 from hookcore.plain.trial.tally import Tally
@@ -98,6 +99,7 @@ class _Script:
         dispatch = Dispatch(manager, (record,), on_failure=self._failed, on_pending=lambda: None)
         life = Life(run, dispatch, self._host, lambda *_: None)
         self._host.attach(run, life)
+        Arrival("torch", self._host.watch_torch).await_it()
         with Finder(self._target.roots):
             life.start_run()
             self._leave(self._outcome())
@@ -158,6 +160,7 @@ class _Script:
 
     def _where(self, path: str, line: int) -> str:
         """A place as the user knows it: relative to the working folder where it lies in there."""
+        path = os.path.normpath(path)  # Python calls a script by what was typed, ".." and all
         for folder, place in self._request.places.items():
             with contextlib.suppress(ValueError):
                 path = str(Path(folder) / Path(path).relative_to(place))

@@ -108,14 +108,12 @@ class Trial(Plain):
         super().attach(run, life)
         life.attention = True
 
-    def notice_torch(self) -> None:
-        """Look out for training that the taps pass over, too."""
-        super().notice_torch()
-        if self.taps is not None and self.strays is None:
-            from hookcore.plain.trial.strays import Strays
+    def watch_torch(self) -> None:
+        """Look out for training that the taps pass over; torch has just been imported."""
+        from hookcore.plain.trial.strays import Strays
 
-            self.strays = Strays(self, 10 * self.steps, self._conclude)
-            self.strays.arm()
+        self.strays = Strays(self, 10 * self.steps, self._conclude)
+        self.strays.arm()
 
     def enter(self, loop: Loop) -> None:
         """A loop is at its first head."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 if TYPE_CHECKING:
     from hookcore.plain.trial.host import Trial
@@ -71,7 +71,7 @@ class Strays:
 
     def arm(self) -> None:
         """Begin to watch, for good."""
-        register_optimizer_step_pre_hook(self._stepped)
+        register_optimizer_step_post_hook(self._stepped)
         backward, evaluate = torch.autograd.backward, torch.nn.Module.eval
 
         def watched_backward(*args: Any, **kwargs: Any) -> Any:
@@ -88,6 +88,7 @@ class Strays:
         torch.nn.Module.eval = watched_eval  # type: ignore[method-assign,assignment]
 
     def _stepped(self, _optimizer: Any, _args: Any, _kwargs: Any) -> None:
+        """After the step: a fit that it begins has been recognised before it."""
         if self._host.life.fit is not None:
             return
         self.steps.setdefault(self._place())
