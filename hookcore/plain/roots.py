@@ -1,7 +1,7 @@
 """Which files are the user's: the loop's own project, and nothing that was installed."""
 
 # Paths are compared as Python spells them, which pathlib would change.
-# ruff: noqa: PTH100, PTH113, PTH118, PTH119, PTH120, PTH206
+# ruff: noqa: PTH100, PTH113, PTH117, PTH118, PTH119, PTH120, PTH206
 from __future__ import annotations
 
 import os
