@@ -47,7 +47,6 @@ PAGES = (
     ROOT / "plugins" / "README.md",
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("docs/*/*.md")),
-    *sorted(ROOT.glob("plugins/*/README.md")),
 )
 
 _FENCE = re.compile(r"(?ms)^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$")
