@@ -27,7 +27,7 @@ _TITLES = (
 _TAIL = 20
 _HEAD = 14
 _OF_EPOCHS = ("on_epoch_start", "on_epoch_end")
-_MISSING = ("FileNotFoundError", "NotADirectoryError", "ModuleNotFoundError")
+_MISSING = ("FileNotFoundError", "NotADirectoryError")
 
 
 @attrs.frozen
@@ -184,10 +184,11 @@ def _head(loop: Mapping[str, Any]) -> str:
 
 
 def _others(loops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for loop in loops[:_TAIL]:
-        yield f"  {loop['where']}  {_head(loop)}: {loop['reason']}"
-    if len(loops) > _TAIL:
-        yield f"  and {len(loops) - _TAIL} more (--json has all)"
+    written_out = [loop for loop in loops if loop["kind"] != "comprehension"]
+    for loop in written_out[:_TAIL]:
+        yield from _hanging(f"{loop['where']}  {_head(loop)}: {loop['reason']}")
+    if len(written_out) > _TAIL:
+        yield f"  and {len(written_out) - _TAIL} more (--json has all, and comprehensions)"
 
 
 # -- objects ---------------------------------------------------------------------------------
@@ -327,6 +328,12 @@ def _listed(texts: Sequence[str]) -> Iterator[str]:
         first, *more = _wrapped("    ", text)
         yield f"  - {first[4:]}"
         yield from more
+
+
+def _hanging(text: str) -> Iterator[str]:
+    first, *more = _wrapped("    ", text)
+    yield first[2:]
+    yield from more
 
 
 def _wrapped(head: str, text: str) -> list[str]:

@@ -68,6 +68,11 @@ def _stray(place: Place, where: Where) -> str:
             f"an optimizer steps at {at} inside {place.suspender}(), {_a(place.suspended)}, "
             "whose loops are not seen"
         )
+    if place.caller is not None:
+        return (
+            f"an optimizer steps at {at}, called from {where(*place.caller)}; "
+            "that file is not taken for the script's own, and its loops are not seen"
+        )
     return f"an optimizer steps at {at}, with no loop around it that hookcore sees"
 
 
@@ -82,7 +87,8 @@ def _little(host: Trial, where: Where) -> Iterator[str]:
         yield f"there are several fits, one an iteration of {at}; the first alone was tried"
     if host.left_how in ("broke", "returned"):
         word = {"broke": "break", "returned": "return"}[host.left_how]
-        yield f"the outermost loop was left by a {word} in the trial, maybe for its short epochs"
+        count = f"{fit.epoch + 1} epochs" if fit.has_epochs else f"{fit.batches} batches"
+        yield f"the outermost loop was left by a {word} after {count} of the trial"
     if fit.validations == 0 and (fit.epochs_done or not fit.has_epochs):
         tried = f"{fit.epochs_done} epochs, " if fit.has_epochs else ""
         yield f"no validation was seen in {tried}{fit.batches} batches; --steps N looks further"

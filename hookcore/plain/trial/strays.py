@@ -36,6 +36,7 @@ class Place:
         suspended: What the innermost function around it is that is never rewritten, or empty.
         suspender: That function's name.
         thread: Name of the thread, where it is not the run's.
+        caller: File and line of the user's code that called there, where the file is not theirs.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Place:
     suspended: str = ""
     suspender: str = ""
     thread: str = ""
+    caller: tuple[str, int] | None = None
 
 
 class Strays:
@@ -97,10 +99,11 @@ class Strays:
             self._enough()
 
     def _place(self) -> Place:
-        """The user's line that led here; the innermost one outside torch where none is theirs."""
+        """The innermost line outside torch that led here."""
         frames = list(_callers())
         mine = [frame for frame in frames if self._host.own(frame.f_code.co_filename)]
-        frame = (mine or frames)[0]
+        frame = frames[0]
+        foreign = mine[:1] if frame not in mine else []
         code = frame.f_code
         kind, function = _suspension(mine)
         here = threading.get_ident() == self._host.thread
@@ -111,6 +114,7 @@ class Strays:
             suspended=kind,
             suspender=function,
             thread="" if here else threading.current_thread().name,
+            caller=(foreign[0].f_code.co_filename, foreign[0].f_lineno) if foreign else None,
         )
 
 
