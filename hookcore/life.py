@@ -131,6 +131,8 @@ class Life:
         """A training loop has been recognised."""
         self.fit = self.run.fit = fit
         self.run.fits += 1
+        if self.signals is not None:
+            self.signals.install()
         if self.events.on_train_start is not None:
             self.events.on_train_start(self.run, fit)
         if self.run.stopped is not None:
@@ -271,10 +273,10 @@ class Life:
         if self._capture is not None or self.stopping:
             self.attention = True
 
-    def hand_on_signal(self) -> None:
-        """The fit is over, and no head will come for a signal that waits for one."""
-        if self.signals is not None and self.signals.waiting:
-            self.signals.hand_on()
+    def leave_signals(self) -> None:
+        """The fit is over: no head will come for a signal any more."""
+        if self.signals is not None:
+            self.signals.remove()
 
     @property
     def stopping(self) -> bool:

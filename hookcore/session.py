@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -87,7 +88,6 @@ class Session:
         )
         self.life = Life(self.run, self.dispatch, host, self._tell)
         self.off: list[Failure] = []
-        self._signals: Signals | None = None
         self._open = False
 
     def open(self) -> Run:
@@ -117,8 +117,6 @@ class Session:
                 how = "stopped"
             self.life.end_run(how, error)
             self._closing_lines(how)
-            if how in ("finished", "stopped"):
-                self.dispatch.raise_pending()  # no head has come any more that could raise it
         finally:
             self._release()
         if error is None:
@@ -126,24 +124,21 @@ class Session:
 
     def _release(self) -> None:
         self._open = False
-        if self._signals is not None:
-            self._signals.remove()
         self.host.detach()
+        self.life.leave_signals()
 
     # -- signals ---------------------------------------------------------------------------
 
     def _listen_to_signals(self) -> None:
         if not self.dispatch.listens("on_signal"):
             return
-        self._signals = Signals(
-            wanted=lambda: self.life.fit is not None,
-            wake=self._wake,
-            grace=lambda: self.run.grace_seconds,
-        )
-        if self._signals.install():
-            self.life.signals = self._signals
+        if threading.current_thread() is threading.main_thread():
+            self.life.signals = Signals(
+                wanted=lambda: self.life.fit is not None,
+                wake=self._wake,
+                grace=lambda: self.run.grace_seconds,
+            )
         else:
-            self._signals = None
             self.run.say("outside the main thread SIGTERM and SIGINT are not listened to")
 
     def _wake(self) -> None:

@@ -14,7 +14,7 @@ LISTENED = (signal.SIGTERM, signal.SIGINT)
 
 
 class Signals:
-    """Handlers for one run, chained to whatever was there before.
+    """Handlers for the time of a fit, chained to whatever the user has put there before it.
 
     A first signal only sets a flag: most arrive inside ``optimizer.step``, with some parameters
     updated and others not, where nothing can be saved. The next head of the loop delivers it and
@@ -40,13 +40,14 @@ class Signals:
         self._timer: threading.Timer | None = None
         self._pid = os.getpid()
 
-    def install(self) -> bool:
-        """Put the handlers in; False outside the main thread, where Python allows none."""
-        if threading.current_thread() is not threading.main_thread():
-            return False
+    def install(self) -> None:
+        """Put the handlers in; only in the main thread, as Python demands.
+
+        What the user ignores stays ignored.
+        """
         for number in LISTENED:
-            self._previous[number] = signal.signal(number, self._arrived)
-        return True
+            if signal.getsignal(number) not in (self._arrived, signal.SIG_IGN):
+                self._previous[number] = signal.signal(number, self._arrived)
 
     def remove(self) -> None:
         """Put the previous handlers back, where ours are still the ones in place.
@@ -95,7 +96,7 @@ class Signals:
         previous = self._previous.get(number)
         if callable(previous):
             previous(number, frame)
-        elif previous != signal.SIG_IGN:
+        else:
             # The default action, by the signal itself, so that the exit status is the bare one.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -308,7 +308,7 @@ class Plain:
             self.evaluation.over()
             self.life.end_fit(how)
             self.fit_ended()
-            self.life.hand_on_signal()
+            self.life.leave_signals()
         elif loop.role == "batch" and self.taps is not None:
             self.taps.batches_end()
         if loop.role is None:

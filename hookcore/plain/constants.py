@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+import attrs
 import torch
 
 from hookcore.plain import table
@@ -22,6 +23,8 @@ from hookcore.plain.syntax import ordinals
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), range, enum.Enum, pathlib.PurePath)
 _DYNAMIC = ("setattr", "delattr", "vars", "globals")
+_PAST_TORCH = ("data", "numpy", "storage", "untyped_storage", "__array__")
+_SHARES = ("from_numpy", "as_tensor", "asarray", "from_dlpack", "frombuffer")
 _PARTS = re.compile(r"[.\[(]")
 
 
@@ -30,7 +33,7 @@ class Constants:
 
     A name changes by being bound inside the loop, or by a function that declares it global or
     nonlocal; an attribute by an assignment outside ``__init__``; a tensor by an operation in
-    place, which torch counts.
+    place, which torch counts unless its memory is handed out past it.
 
     Args:
         site: The loop.
@@ -40,18 +43,19 @@ class Constants:
         self._site = site
         self._bound, self._mentioned = _names_in(_source_of(site.path), site.ordinal)
         files = tuple(sorted({file.source for file in table.rewritten()}))
-        self._attributes, self._declared, self._dynamic = _changed_anywhere(files)
+        self._changes = _changed_anywhere(files)
 
     def holds(self, path: str, value: Any) -> bool:
         """Whether the value at this path is as the script made it before the loop."""
         if isinstance(value, argparse.Namespace):
-            changed = bool(set(vars(value)) & self._attributes) or self._dynamic
+            changed = bool(set(vars(value)) & self._changes.attributes) or self._changes.dynamic
             return not changed and not self._rebound(path)
         if _immutable(value):
             return not self._rebound(path)
         if isinstance(value, torch.Tensor) and not value.requires_grad:
             unchanged = value._version == 0  # noqa: SLF001 - torch names no other way to ask
-            return unchanged and not self._rebound(path)
+            exposed = _PARTS.split(path.rpartition(":")[2])[-1] in self._changes.exposed
+            return unchanged and not exposed and not self._rebound(path)
         return False
 
     def concerns(self, path: str) -> bool:
@@ -65,16 +69,15 @@ class Constants:
             return True
         module, colon, rest = path.rpartition(":")
         first, *attributes = rest.split(".")
-        if any(name in self._attributes or name in self._declared for name in attributes):
+        changes = self._changes
+        if not (changes.attributes | changes.declared).isdisjoint(attributes):
             return True
-        if (attributes or colon) and self._dynamic:
-            return True
-        if first in self._declared:
+        if first in changes.declared or ((attributes or colon) and changes.dynamic):
             return True
         if not colon:
             return first in self._bound
         own = self._site.module_level and module == self._site.module
-        return first in self._attributes or (own and first in self._bound)
+        return first in changes.attributes or (own and first in self._bound)
 
 
 def _immutable(value: Any) -> bool:
@@ -96,26 +99,58 @@ def _names_in(source: str, ordinal: int) -> tuple[frozenset[str], frozenset[str]
     return frozenset(_stored(ast.walk(loop))), frozenset(mentioned)
 
 
+@attrs.define
+class _Changes:
+    """What some sources change.
+
+    Attributes:
+        attributes: Attributes assigned outside ``__init__``.
+        declared: Names declared global or nonlocal.
+        exposed: Names of tensors whose memory is handed out.
+        dynamic: Whether anything is changed by a name in a string.
+    """
+
+    attributes: set[str] = attrs.field(factory=set)
+    declared: set[str] = attrs.field(factory=set)
+    exposed: set[str] = attrs.field(factory=set)
+    dynamic: bool = False
+
+    def note(self, node: ast.AST) -> None:
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            self.declared.update(node.names)
+        elif isinstance(node, ast.Attribute):
+            if not isinstance(node.ctx, ast.Load):
+                self.attributes.add(node.attr)
+            elif node.attr in _PAST_TORCH:
+                self.exposed.update(_last_name(node.value))
+            self.dynamic = self.dynamic or node.attr == "__dict__"
+        elif isinstance(node, ast.Assign) and _from_numpy(node.value):
+            self.exposed.update(name for target in node.targets for name in _last_name(target))
+        elif isinstance(node, ast.Name):
+            self.dynamic = self.dynamic or node.id in _DYNAMIC
+
+
 @lru_cache(maxsize=8)
-def _changed_anywhere(sources: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], bool]:
-    """Attributes assigned outside ``__init__``, names declared global or nonlocal, setattr used."""
-    attributes: set[str] = set()
-    declared: set[str] = set()
-    dynamic = False
-    for source in sources:
-        waiting: list[ast.AST] = [ast.parse(source)]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, (ast.Global, ast.Nonlocal)):
-                declared.update(node.names)
-            elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
-                attributes.add(node.attr)
-            elif isinstance(node, ast.Name) and node.id in _DYNAMIC:
-                dynamic = True
-            dynamic = dynamic or (isinstance(node, ast.Attribute) and node.attr == "__dict__")
-            if not (isinstance(node, ast.FunctionDef) and node.name == "__init__"):
-                waiting.extend(ast.iter_child_nodes(node))
-    return frozenset(attributes), frozenset(declared), dynamic
+def _changed_anywhere(sources: tuple[str, ...]) -> _Changes:
+    changes = _Changes()
+    waiting: list[ast.AST] = [ast.parse(source) for source in sources]
+    while waiting:
+        node = waiting.pop()
+        changes.note(node)
+        if not (isinstance(node, ast.FunctionDef) and node.name == "__init__"):
+            waiting.extend(ast.iter_child_nodes(node))
+    return changes
+
+
+def _last_name(node: ast.AST) -> tuple[str, ...]:
+    if isinstance(node, ast.Name):
+        return (node.id,)
+    return (node.attr,) if isinstance(node, ast.Attribute) else ()
+
+
+def _from_numpy(value: ast.expr) -> bool:
+    calls = (node.func for node in ast.walk(value) if isinstance(node, ast.Call))
+    return any(name in _SHARES for function in calls for name in _last_name(function))
 
 
 def _stored(nodes: Iterable[ast.AST]) -> Iterable[str]:

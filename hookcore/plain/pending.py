@@ -34,6 +34,7 @@ class Pending:
         self._host = host
         self._snapshot = snapshot
         self._loop: Loop | None = None
+        self._restored = False
         self.position = snapshot.position
         self.weights_only = host.run.resume == "weights"
         self.done = False
@@ -76,17 +77,13 @@ class Pending:
         reach = Reach({} if site.module_level else names, site.module)
         back = PutBack(reach, site.names)
         back.everything(self._snapshot.resolve())
-        self.restored = True
+        self._restored = True
         return back.given
-
-    restored = False
 
     def went_back(self, loop: Loop) -> bool:
         """At a head: whether it is the one the snapshot was taken at. Random states come last."""
-        if loop is not self._loop or self.done:
+        if loop is not self._loop or self.done or not self._restored:
             return False
-        if not self.restored:
-            self.put_back({})
         loop.index = self.iteration
         loop.first = loop.index + 1
         rng.put(self._snapshot.rng["streams"])

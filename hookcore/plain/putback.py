@@ -72,6 +72,7 @@ class PutBack:
             thing = self._like(record)
             if thing is not None:
                 self._bind(record.name, thing)
+                self._reach.add(record.name, thing)
         if thing is None or class_name(thing) != record.class_name:
             found = "nothing" if thing is None else class_name(thing)
             raise _misfit(f"it has {record.name} as {record.class_name}, here is {found}")

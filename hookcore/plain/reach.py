@@ -71,6 +71,10 @@ class Reach:
                 self.modules[module] = vars(found)
                 self._visit_module(module, vars(found), names)
 
+    def add(self, path: str, value: Any) -> None:
+        """Reach what has come into being since."""
+        self._visit(Slot(path, value, None), _DEPTH)
+
     def path_of(self, wanted: Any) -> str | None:
         """The path under which an object was found, or None."""
         return next((path for path, value in self.objects.items() if value is wanted), None)

@@ -98,8 +98,8 @@ class Refill:
     ) -> None:
         old = dict(current or {})
         items = {name: self.into(old.get(name), item) for name, item in wanted.items()}
-        dict.clear(target)
-        dict.update(target, items)
+        target.clear()
+        target.update(items)
 
     def _tuple(self, current: Any, wanted: Any) -> Any:
         old = list(current) if type(current) is type(wanted) else []

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from hookcore import Run
     from hookcore.snapshot import Entry, Snapshot
 
-_MANIFEST = "manifest.json"
+FILES = ("manifest.json", "state.json", "tensors.pt")
+"""What a checkpoint's folder holds."""
+
 _RUN = re.compile(r"run-(\d+)")
 _SUFFIX = {"epoch": "", "mid-epoch": "-partial", "emergency": "-emergency"}
 
@@ -90,7 +92,7 @@ def claim(base: Path) -> Path:
 def holds_checkpoints(directory: Path) -> bool:
     """Whether something that looks like a checkpoint lies in a directory."""
     with contextlib.suppress(OSError):
-        return any((path / _MANIFEST).is_file() for path in directory.iterdir())
+        return any((path / FILES[0]).is_file() for path in directory.iterdir())
     return False
 
 

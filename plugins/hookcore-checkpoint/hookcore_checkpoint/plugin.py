@@ -64,6 +64,7 @@ class Checkpoint:
         self._awaited: int | None = None  # the fit that a resume goes on with
         self._asked_at = -1
         self._saved_at: tuple[int, int, int] | None = None
+        self._verdict: str | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._said: set[str] = set()
         # An attribute that is no function is no hook: what the options do not need costs nothing.
@@ -143,9 +144,9 @@ class Checkpoint:
         self._clock.stop()
         self._schedule = plan(self._cadence, has_epochs=fit.has_epochs, step=fit.step)
         self._check(run, resume.too_little_room(self._writer.place or self._writer.base, fit))
-        reason = run.capture_verdict()
-        if reason is not None and not self._off:
-            self._once(run, f"checkpoints can be used, but not resumed from: {reason}")
+        self._verdict = run.capture_verdict()
+        if self._verdict is not None and not self._off:
+            self._once(run, f"checkpoints can be used, but not resumed from: {self._verdict}")
         self._clock = Clock(self._schedule.seconds, lambda: self._ring(run, fit))
         self._clock.wind()
 
@@ -181,7 +182,8 @@ class Checkpoint:
     @hookimpl
     def on_batch_end(self, run: Run, fit: Fit) -> None:
         """Heard only with ``every_n_steps``."""
-        if self._schedule.batch_ended(fit.step) and not fit.replaying:
+        due = self._schedule.batch_ended(fit.step) and not fit.replaying
+        if due and not self._epoch_follows(fit):
             self._asked_at = fit.batches
             run.capture(self._steps)
 
@@ -230,7 +232,8 @@ class Checkpoint:
         if reason not in (self._steps, _VALIDATION, each(self._schedule.epochs, "epoch")):
             run.say(f"{reason}: wrote {places.shown(path, run.folder)}")
         for note in snapshot.notes:
-            self._once(run, f"checkpoints: {note}")
+            if self._verdict is None or not note.endswith(self._verdict):  # that is said already
+                self._once(run, f"checkpoints: {note}")
         run.saved(path)
         self._writer.tidy(self._watch.name, self._better, lambda text: self._once(run, text))
 
@@ -279,6 +282,11 @@ class Checkpoint:
         if fit.batches == self._asked_at:
             self._schedule.ahead = False  # this loop can be read at once
         return True
+
+    def _epoch_follows(self, fit: Fit) -> bool:
+        """Whether the epoch's own checkpoint comes next, at the same step."""
+        last = fit.total_batches is not None and fit.batch + 1 == fit.total_batches
+        return last and self._schedule.epoch_due(fit.epochs_done + 1, fit.total_epochs)
 
     def _ring(self, run: Run, fit: Fit) -> None:
         """In the clock's thread."""

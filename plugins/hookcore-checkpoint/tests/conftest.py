@@ -9,9 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import runpy
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -177,13 +175,3 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path):
     return Desk(tmp_path)
-
-
-def said(ended: Ended, pattern: str) -> bool:
-    """Whether hookcore said something like it."""
-    return re.search(pattern, ended.err) is not None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _installed():
-    assert shutil.which("true") is None or importlib.util.find_spec("hookcore_checkpoint")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
 pytestmark = pytest.mark.torch
+
+
+def said(ended, pattern):
+    return re.search(pattern, ended.err) is not None
 
 
 def numbers(value):
@@ -28,6 +33,7 @@ SHAPES = {
     "helpers": ["helpers.py"],
     "trainer": ["trainer.py"],
     "flat": ["flat.py"],
+    "odd": ["odd.py"],
 }
 
 
@@ -46,3 +52,149 @@ def test_killed_in_mid_epoch(desk, script, hit):
 
     assert resumed.status == 0
     assert resumed.result == bare.result
+
+
+@pytest.mark.parametrize("form", ["while", "for"])
+@pytest.mark.parametrize("hit", ["step/9/SIGKILL", "step/26/SIGKILL"])
+def test_a_loop_over_steps(desk, form, hit):
+    name = desk.put("steps.py")
+    bare = desk.bare(name, "--form", form)
+    is_sound(bare.result)
+
+    killed = desk.run(
+        "-o", f"striker.hit={hit}", "-o", "checkpoint.every_n_steps=4", name, "--form", form
+    )
+    assert killed.status == -9
+    reached = (int(hit.split("/")[1]) - 1) // 4 * 4
+    assert desk.checkpoints("steps")[-1] == f"step-{reached:06d}"  # met exactly
+    resumed = desk.run("--resume", name, "--form", form)
+
+    assert resumed.result == bare.result
+
+
+def test_a_loop_without_epochs_is_saved_at_each_validation(desk):
+    name = desk.put("steps.py")
+    bare = desk.bare(name, "--steps", 40)
+
+    assert desk.run("-o", "striker.hit=step/29/SIGKILL", name).status == -9
+    assert desk.checkpoints("steps") == ["step-000010", "step-000020"]
+    resumed = desk.run("--resume", name, "--steps", 40)
+
+    assert resumed.result == bare.result
+    assert desk.checkpoints("steps")[-1] == "step-000040"
+
+
+def test_each_fold_is_a_fit_with_names_of_its_own(desk):
+    name = desk.put("folds.py")
+    bare = desk.bare(name)
+
+    assert desk.run("-o", "striker.hit=epoch/5/SIGKILL", name).status == -9
+    before = desk.checkpoints("folds")
+    assert before[-2:] == ["epoch-0003-step-000012", "fit-1-epoch-0001-step-000004"]
+    resumed = desk.run("--resume", name)
+
+    assert resumed.result == bare.result
+    assert set(before) < set(desk.checkpoints("folds"))
+    assert len(desk.checkpoints("folds")) == 9  # three of each fit, none of them twice
+
+
+def test_workers_shuffle_and_augment_as_before(desk):
+    name = desk.put("helpers.py")
+    bare = desk.bare(name, "--workers", 2, "--epochs", 3)
+
+    assert desk.run("-o", "striker.hit=batch/9/SIGKILL", name, "--workers", 2).status == -9
+    resumed = desk.run("--resume", name, "--workers", 2, "--epochs", 3)
+
+    assert resumed.result == bare.result
+
+
+@pytest.mark.parametrize("script", ["helpers", "odd"])
+def test_more_epochs_than_before(desk, script):
+    name = desk.put(f"{script}.py")
+    three, six = ([3], [6]) if script == "odd" else (["--epochs", 3], ["--epochs", 6])
+    bare = desk.bare(name, *six)
+
+    short = desk.run(name, *three)
+    resumed = desk.run("--resume", name, *six)
+
+    assert short.result == desk.bare(name, *three).result
+    assert resumed.result == bare.result
+
+
+def test_a_finished_run_has_nothing_left_to_train(desk):
+    name = desk.put("helpers.py")
+    first = desk.run(name)
+    again = desk.run("--resume", name)
+
+    assert again.status == 0
+    assert again.result == first.result
+
+
+def test_an_edited_script_is_refused(desk):
+    name = desk.put("helpers.py")
+    desk.run(name, "--epochs", 2)
+    source = (desk.folder / name).read_text()
+    desk.put(name, source.replace("loss.backward()", "(2 * loss).backward()"))
+    edited = desk.run("--resume", name)
+
+    assert edited.status == 2
+    assert said(edited, "(?s)belongs to other code.*helpers.py.*start afresh")
+    assert "epoch" not in edited.out
+
+    desk.put(name, "# a comment\n" + source.replace("import argparse", "import argparse\n\n"))
+    assert desk.run("--resume", name).status == 0
+
+    desk.put(name, source.replace("def main():", "def main():\n    for _ in map(print, '.'): pass"))
+    assert desk.run("--resume", name).status == 2
+
+
+def test_another_model_is_refused(desk):
+    name = desk.put("helpers.py")
+    desk.run(name, "--epochs", 2)
+    other = desk.run("--resume", name, "--width", 13)
+
+    assert other.status == 2
+    assert said(other, r"(?s)another model \(model\).*size mismatch for 0.weight.*start afresh")
+    assert "epoch" not in other.out
+
+
+def test_nothing_to_continue_from(desk):
+    name = desk.put("helpers.py")
+    bare = desk.bare(name, "--epochs", 1)
+    must = desk.run("--resume-mode", "must", name, "--epochs", 1)
+    auto = desk.run("--resume", name, "--epochs", 1)
+
+    assert (must.status, must.out) == (2, "")
+    assert said(must, "(?s)no checkpoint to continue from.*checkpoints/helpers.*--resume")
+    assert auto.status == 0
+    assert said(auto, "no checkpoint in checkpoints/helpers: the run starts fresh")
+    assert auto.result == bare.result
+
+
+def test_weights_alone(desk):
+    name = desk.put("helpers.py")
+    desk.run(name, "--epochs", 2)
+    weights = desk.run("--resume-mode", "weights", name, "--epochs", 2)
+
+    assert weights.status == 0
+    assert said(weights, "takes the weights of checkpoints/helpers/epoch-0002-step-000012")
+    first = desk.bare(name, "--epochs", 2).result["history"]["val"]
+    assert weights.result["history"]["val"][0] < first[0]  # it went on learning
+    assert desk.checkpoints("helpers", "run-2")  # a run of its own
+
+
+def test_a_damaged_checkpoint_is_passed_over(desk):
+    name = desk.put("helpers.py")
+    bare = desk.bare(name)
+    desk.run(name, "--epochs", 3)
+    newest = desk.folder / "checkpoints/helpers/epoch-0003-step-000018/tensors.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    resumed = desk.run("--resume", name)
+
+    assert said(resumed, "(?s)epoch-0003-step-000018 is damaged and passed over.*SHA-256")
+    assert said(resumed, "continues from checkpoints/helpers/epoch-0002")
+    assert resumed.result == bare.result
+    assert "epoch-0003-step-000018-2" in desk.checkpoints("helpers")  # the bad one is untouched
+    assert newest.read_bytes() == content

@@ -1,3 +1,4 @@
+# ruff: noqa: N812 - plain loops, as users write them
 # Everything at module level: mixed precision with a scaler, LBFGS beside it, no function.
 import hashlib
 import json

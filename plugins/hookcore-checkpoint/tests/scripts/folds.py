@@ -1,3 +1,4 @@
+# ruff: noqa: B007, N803, N806, N812 - plain loops, as users write them
 """Cross-validation: a fit a fold, each with a model of its own."""
 
 import hashlib

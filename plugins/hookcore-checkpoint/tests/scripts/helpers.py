@@ -1,3 +1,4 @@
+# ruff: noqa: N806, N812 - plain loops, as users write them
 """Helpers, a scheduler, dropout, a shuffled loader, lists in two frames, the best weights."""
 
 import argparse

@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806, N812 - plain loops, as users write them
 """A loop over steps, gradients gathered over batches, a validation every so often."""
 
 import argparse

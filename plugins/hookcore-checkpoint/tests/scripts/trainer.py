@@ -1,3 +1,4 @@
+# ruff: noqa: B020, N812 - plain loops, as users write them
 """A class that keeps everything on self; two optimizers, an object with a state of its own."""
 
 import copy
