@@ -115,7 +115,8 @@ def test_workers_of_a_dataloader(run_script):
             def __getitem__(self, i):
                 print("item", i, file=sys.stderr)
                 return torch.ones(2) * i
-        loader = torch.utils.data.DataLoader(Data(), 2, num_workers=2, multiprocessing_context="fork")
+        from torch.utils.data import DataLoader
+        loader = DataLoader(Data(), 2, num_workers=2, multiprocessing_context="fork")
         with hookcore.run(only=[], plugins=[Progress(mode="lines", every_seconds=0.001)]):
             for epoch in hookcore.epochs(range(4)):
                 for batch in hookcore.batches(loader):

@@ -81,10 +81,10 @@ def test_fits_are_numbered(run_script):
                         pass
     """)
     ends = [line for line in ours(ran.stderr) if "batches in" in line]
-    assert [line.split(":")[1].strip() for line in ends] == [
-        "2 epochs, 6 batches in 0",
-        "fit 2",
-        "fit 3",
+    assert [line.partition(" batches")[0] for line in ends] == [
+        "hookcore: 2 epochs, 6",
+        "hookcore: fit 2: 2 epochs, 6",
+        "hookcore: fit 3: 2 epochs, 6",
     ]
 
 
