@@ -70,8 +70,8 @@ def explain(
 ) -> int:
     """Try a script for a few steps and say what hookcore sees in it.
 
-    It runs in a copy of the working folder and is left before the second epoch; no plugin acts.
-    Everything after the script's name, or after -m MODULE, belongs to the script.
+    It runs in a copy of the working folder and is left in the middle of its training; no plugin
+    acts. Everything after the script's name, or after -m MODULE, belongs to the script.
     """
     if module is None and not target:
         raise click.UsageError("there is no script to try", click.get_current_context())
@@ -92,7 +92,7 @@ def explain(
     else:
         click.echo(explanation.text(verbose=verbose))
         if explanation.failure:
-            click.echo(explanation.failure, err=True, nl=False)
+            click.echo(f"\n{explanation.failure}", err=True, nl=False)
     return 0 if explanation.understood else 1
 
 

@@ -223,10 +223,9 @@ def _loader(loader: Mapping[str, Any]) -> str:
     if loader["batches"] is not None:
         size = loader["batch_size"]
         parts.append(_many(loader["batches"], "batch", "batches") + (f" of {size}" if size else ""))
-    samples = loader["samples"]
-    parts.append(loader["dataset"] + (f" of {_many(samples, 'sample')}" if samples else ""))
+    if loader["samples"] is not None:
+        parts.append(_many(loader["samples"], "sample"))
     parts.append(_many(loader["workers"], "worker"))
-    parts.append(loader["where"])
     return _object(loader["role"], loader, ", ".join(parts))
 
 

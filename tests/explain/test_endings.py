@@ -33,7 +33,7 @@ def test_raises(desk):
     said = desk.explain("train.py")
     assert said.code == 1
     assert "the script failed; its traceback is below" in said.out
-    lines = said.err.splitlines()
+    lines = said.err.lstrip().splitlines()
     assert lines[:2] == ["loading", "Traceback (most recent call last):"]
     assert lines[2] == f'  File "{script}", line 6, in <module>'
     assert lines[-1] == "ValueError: no data"
