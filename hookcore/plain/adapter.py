@@ -210,6 +210,8 @@ class Plain:
         if self.pending is not None and self.pending.reached(loop):
             gate.back.add(site)
         elif loop.role == "batch" and self.taps is not None:
+            if self.unusual:
+                self.evaluation.over()
             self.taps.batches_begin()
         elif loop.role is None and self.life.in_batch:
             self._watch_inside_batch()
