@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
+import attrs
 import pytest
 
 import hookcore
@@ -216,3 +219,15 @@ def test_a_resume_keeps_its_counts():
         "earlystop goes on: val_loss has not improved for 2 validations (best 2 at epoch 2)"
     ]
     assert again.state_dict() == plugin.state_dict()
+
+
+def test_readme_has_every_option():
+    """By name and in the order of the class, with its default where that is one word."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|[^|]*) \|", readme.partition("## Options")[2].partition("## ")[0])
+    fields = [field for field in attrs.fields(EarlyStop) if field.init]
+    assert [name for name, _ in rows] == [field.name for field in fields]
+    words = {"none": None, "yes": True, "no": False, "a third": 1 / 3}
+    for (name, default), field in zip(rows, fields, strict=True):
+        said = words.get(default, default.strip("`"))
+        assert said == (field.default if default in words else str(field.default)), name

@@ -9,8 +9,6 @@ from attrs import validators as v
 
 import hookcore
 
-Policy = Literal["observe", "plateau", "loss", "warmup", "one_cycle", "cosine", "function"]
-
 _PLATEAU = ("plateau", "observe")
 _AUTO_MIN_MAX = ("auto", "min", "max")
 
@@ -35,7 +33,9 @@ def _each(check: Any) -> Any:
 class Options:
     """Options; each names the policies that use it, and is refused with any other."""
 
-    policy: Policy = attrs.field(
+    policy: Literal[
+        "observe", "plateau", "loss", "warmup", "one_cycle", "cosine", "function"
+    ] = attrs.field(
         default="observe",
         validator=v.in_(
             ("observe", "plateau", "loss", "warmup", "one_cycle", "cosine", "function")

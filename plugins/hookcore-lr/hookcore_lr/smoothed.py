@@ -36,10 +36,11 @@ class Smoothed:
                 so their mean is taken.
             scaler: The ``GradScaler`` that has scaled it, or None.
         """
-        value = loss.detach().float()
-        if value.numel() != 1:
+        value = loss.detach()
+        if value.dtype is not torch.float32:
+            value = value.float()
+        if value.dim():
             value = value.mean()
-        value = value.reshape(())
         if scaler is not None and scaler.is_enabled():
             # The scale is a tensor on the device; get_scale() would wait for it.
             value = value / scaler.scale(torch.ones_like(value))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import attrs
 import pytest
 
 import hookcore
@@ -176,3 +178,15 @@ def test_observing_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "reports changes of the learning rate" in done.stderr
+
+
+def test_readme_has_every_option():
+    """By name and in the order of the class, with its default where that is one word."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|[^|]*) \|", readme.partition("## Options")[2].partition("## ")[0])
+    fields = [field for field in attrs.fields(LR) if field.init]
+    assert [name for name, _ in rows] == [field.name for field in fields]
+    words = {"none": None, "yes": True, "no": False, "a third": 1 / 3}
+    for (name, default), field in zip(rows, fields, strict=True):
+        said = words.get(default, default.strip("`"))
+        assert said == (field.default if default in words else str(field.default)), name
