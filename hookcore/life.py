@@ -66,7 +66,9 @@ class Life:
         return self.dispatch.speaker
 
     def wake(self) -> None:
-        """Have the next head look for what was asked for."""
+        """Have the next head look for what was asked for, and able to save."""
+        if self.events.on_checkpoint_save is not None:
+            self.host.expect_capture()
         self.attention = True
 
     def log(self, values: Mapping[str, Any]) -> None:
@@ -87,8 +89,7 @@ class Life:
     def capture(self, reason: str) -> None:
         """Take a checkpoint at the next head."""
         self._capture = reason
-        self.host.expect_capture()
-        self.attention = True
+        self.wake()
 
     def saved(self, path: Path) -> None:
         """A checkpoint is on disk."""

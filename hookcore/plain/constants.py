@@ -22,6 +22,7 @@ from hookcore.plain import table
 from hookcore.plain.syntax import ordinals
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), range, enum.Enum, pathlib.PurePath)
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _DYNAMIC = ("setattr", "delattr", "vars", "globals")
 _PAST_TORCH = ("data", "numpy", "storage", "untyped_storage", "__array__")
 _SHARES = ("from_numpy", "as_tensor", "asarray", "from_dlpack", "frombuffer")
@@ -41,7 +42,7 @@ class Constants:
 
     def __init__(self, site: table.Site) -> None:
         self._site = site
-        self._bound, self._mentioned = _names_in(_source_of(site.path), site.ordinal)
+        self._bound, self._mentioned, self._read = _names_in(_source_of(site.path), site.ordinal)
         files = tuple(sorted({file.source for file in table.rewritten()}))
         self._changes = _changed_anywhere(files)
 
@@ -56,12 +57,17 @@ class Constants:
             unchanged = value._version == 0  # noqa: SLF001 - torch names no other way to ask
             exposed = _PARTS.split(path.rpartition(":")[2])[-1] in self._changes.exposed
             return unchanged and not exposed and not self._rebound(path)
-        return False
+        return _flat(value) and self._own_name(path) in self._read and not self._rebound(path)
 
     def concerns(self, path: str) -> bool:
         """Whether the loop can have to do with what stands at this path."""
         name = _PARTS.split(path)[0]
         return ":" in path or name in self._mentioned
+
+    def _own_name(self, path: str) -> str:
+        """The path as the loop's own code writes it."""
+        own = f"{self._site.module}:"
+        return path.removeprefix(own) if self._site.module_level else path
 
     def _rebound(self, path: str) -> bool:
         """Whether any name on the way to a value, or the value's own, is bound to another."""
@@ -90,13 +96,50 @@ def _source_of(path: str) -> str:
     return next(file.source for file in table.rewritten() if file.path == path)
 
 
+def _flat(value: Any) -> bool:
+    """A table of plain values, of which a reader can change nothing."""
+    if isinstance(value, (list, tuple)):
+        return all(_immutable(item) for item in value)
+    if isinstance(value, dict):
+        return all(_immutable(item) for item in value.values())
+    return type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1
+
+
 @lru_cache(maxsize=64)
-def _names_in(source: str, ordinal: int) -> tuple[frozenset[str], frozenset[str]]:
-    """Names bound or deleted anywhere inside one loop, its head included; names mentioned."""
+def _names_in(
+    source: str, ordinal: int
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Names bound or deleted inside one loop, its head included; mentioned there; only read there.
+
+    What a function around the loop only reads, as ``rates[epoch]``, stays as the script makes it.
+    """
     tree = ast.parse(source)
     loop = next(node for node, n in ordinals(tree).items() if n == ordinal)
-    mentioned = {node.id for node in ast.walk(loop) if isinstance(node, ast.Name)}
-    return frozenset(_stored(ast.walk(loop))), frozenset(mentioned)
+    names = [node for node in ast.walk(loop) if isinstance(node, ast.Name)]
+    outside = {id(node) for node in ast.walk(tree) if isinstance(node, _SCOPES)}
+    outside -= {id(node) for node in ast.walk(loop)}
+    shared = {
+        node.id
+        for scope in ast.walk(tree)
+        if id(scope) in outside and loop not in ast.walk(scope)
+        for node in ast.walk(scope)
+        if isinstance(node, ast.Name)
+    }
+    reads = {id(node) for node in ast.walk(loop) for node in _reading(node)}
+    changed = {node.id for node in names if id(node) not in reads}
+    mentioned = frozenset(node.id for node in names)
+    return frozenset(_stored(ast.walk(loop))), mentioned, mentioned - changed - shared
+
+
+def _reading(node: ast.AST) -> Iterable[ast.expr]:
+    """Names that a node only reads an item or the length of."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        if not any(isinstance(part, ast.Slice) for part in ast.walk(node.slice)):
+            yield node.value
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
+        yield from node.args
+    elif isinstance(node, (ast.For, ast.comprehension)):
+        yield node.iter
 
 
 @attrs.define

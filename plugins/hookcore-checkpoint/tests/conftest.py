@@ -25,7 +25,7 @@ SCRIPTS = Path(__file__).parent / "scripts"
 
 # A plugin from another package, so that the loops under test stay plain.
 STRIKER = '''
-"""Hits the run at one place of its life: HIT=event:number:what."""
+"""Hits the run at one place of its life: hit=event/number/signal; or stops it after a step."""
 import os
 import signal
 
@@ -36,6 +36,7 @@ import hookcore
 @attrs.define(eq=False, kw_only=True)
 class Striker:
     hit: str = ""
+    stop: int = 0
     _count: int = attrs.field(default=0, init=False)
 
     def _strike(self, event):
@@ -56,6 +57,11 @@ class Striker:
     @hookcore.hookimpl
     def on_optimizer_step_start(self):
         self._strike("step")
+
+    @hookcore.hookimpl
+    def on_optimizer_step_end(self, fit):
+        if fit.step == self.stop:
+            fit.stop("enough")
 '''
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 
 import pytest
 
 pytestmark = pytest.mark.torch
+HAS_EARLYSTOP = importlib.util.find_spec("hookcore_earlystop") is not None
 
 
 def said(ended, pattern):
@@ -29,15 +31,7 @@ def is_sound(result):
     assert len(set(found)) > 5
 
 
-SHAPES = {
-    "helpers": ["helpers.py"],
-    "trainer": ["trainer.py"],
-    "flat": ["flat.py"],
-    "odd": ["odd.py"],
-}
-
-
-@pytest.mark.parametrize("script", SHAPES)
+@pytest.mark.parametrize("script", ["helpers", "trainer", "flat", "odd"])
 @pytest.mark.parametrize("hit", ["batch/2/SIGKILL", "batch/9/SIGKILL", "batch/15/SIGKILL"])
 def test_killed_in_mid_epoch(desk, script, hit):
     name = desk.put(f"{script}.py")
@@ -108,10 +102,11 @@ def test_workers_shuffle_and_augment_as_before(desk):
     assert resumed.result == bare.result
 
 
-@pytest.mark.parametrize("script", ["helpers", "odd"])
+@pytest.mark.parametrize("script", ["helpers", "odd", "flat"])
 def test_more_epochs_than_before(desk, script):
+    """What the loop only reads, a list of rates above all, is as long as it is now."""
     name = desk.put(f"{script}.py")
-    three, six = ([3], [6]) if script == "odd" else (["--epochs", 3], ["--epochs", 6])
+    three, six = (["--epochs", 3], ["--epochs", 6]) if script == "helpers" else ([3], [6])
     bare = desk.bare(name, *six)
 
     short = desk.run(name, *three)
@@ -198,3 +193,45 @@ def test_a_damaged_checkpoint_is_passed_over(desk):
     assert resumed.result == bare.result
     assert "epoch-0003-step-000018-2" in desk.checkpoints("helpers")  # the bad one is untouched
     assert newest.read_bytes() == content
+
+
+def test_a_new_process(desk):
+    """Nothing imported before, as a user has it."""
+    name = desk.put("helpers.py")
+    bare = desk.bare(name)
+    killed = desk.process("run", "-o", "checkpoint.keep_last=2", name, "--epochs", 2)
+    resumed = desk.process("run", "--resume", name)
+
+    assert killed.status == resumed.status == 0
+    assert resumed.result == bare.result
+
+
+@pytest.mark.skipif(not HAS_EARLYSTOP, reason="needs hookcore-earlystop")
+def test_patience_goes_on(desk):
+    name = desk.put("helpers.py")
+    stopping = [
+        *("-p", "earlystop", "-o", "earlystop.monitor=main.val_loss", "-o", "earlystop.mode=max"),
+        *("-o", "earlystop.patience=3", name, "--epochs", 12),
+    ]
+    whole = desk.run(*stopping)
+    assert said(whole, "was stopped by earlystop")
+    epochs = len(whole.result["history"]["val"])
+    assert 3 < epochs < 12
+
+    desk.run("-o", f"striker.hit=batch/{6 * (epochs - 1) + 2}/SIGKILL", *stopping)
+    resumed = desk.run("--resume", *stopping)
+
+    assert said(resumed, "earlystop goes on")
+    assert resumed.result == whole.result
+
+
+def test_a_stop_can_be_resumed_from(desk):
+    """Stopped in the middle of a loop over steps, by a plugin, it goes on where it was."""
+    name = desk.put("steps.py")
+    bare = desk.bare(name)
+    stopped = desk.run("-o", "striker.stop=5", "-o", "checkpoint.every_n_steps=100", name)
+
+    assert said(stopped, "was stopped by striker")
+    assert len(stopped.result["losses"]) == 5
+    assert desk.checkpoints("steps") == ["step-000005"]
+    assert desk.run("--resume", name).result == bare.result

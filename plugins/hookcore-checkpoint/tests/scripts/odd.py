@@ -74,6 +74,7 @@ def train(state, curve, out, epochs):
     first = model.state_dict()
     mean = torch.zeros(5)
     unused = iter(range(3))
+    rates = [1 / (1 + n) for n in range(epochs)]
     for epoch in range(epochs):
         np.random.shuffle(order)
         for i in range(0, 40, 10):
@@ -81,7 +82,7 @@ def train(state, curve, out, epochs):
             y = model(x) * scale + offsets[0] + offsets[1]
             loss = (y ** 2).mean() + F.mse_loss(y, x)
             optimizer.zero_grad()
-            loss.backward()
+            (loss * rates[epoch]).backward()
             optimizer.step()
             mean.data.mul_(0.9).add_(x.mean(0), alpha=0.1)
             state.step = bump()
