@@ -12,7 +12,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-ROOT = Path(__file__).parents[2]
+import hookcore
+
+HOME = Path(hookcore.__file__).parents[1]
 
 
 @attrs.frozen
@@ -66,7 +68,7 @@ class Desk:
         done = subprocess.run(
             [sys.executable, "-m", "hookcore", "explain", *none, *map(str, arguments)],
             cwd=folder or self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+            env={**os.environ, "PYTHONPATH": str(HOME), "COLUMNS": "100"},
             capture_output=True,
             text=True,
             check=False,
