@@ -45,9 +45,12 @@ class Readings(Mapping[str, float]):
         self._kept = dict(kept)
 
     def __getitem__(self, name: str) -> float:
-        value = self._kept[name]
-        if type(value) is not float:
-            value = self._kept[name] = number(value)
+        kept = self._kept[name]
+        if type(kept) is float:
+            return kept
+        value = number(kept)
+        if self._kept.get(name) is kept:  # another thread's reading must not undo an arrival
+            self._kept[name] = value
         return value
 
     def __iter__(self) -> Iterator[str]:
@@ -74,16 +77,21 @@ class Metrics(Readings):
     names. Values are kept detached, on their device, until they are read.
     """
 
-    __slots__ = ("_refresh",)
+    __slots__ = ("_arrivals", "_refresh")
 
     def __init__(self, refresh: Callable[[], None] | None = None) -> None:
         super().__init__()
         self._refresh = refresh
+        self._arrivals: dict[str, int] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names that have arrived so far, in the order of their first arrival."""
         return tuple(self._kept)
+
+    def arrivals(self, name: str) -> int:
+        """How often a metric has arrived: tells a value that is new from one that is left over."""
+        return self._arrivals.get(name, 0)
 
     def refresh(self) -> None:
         """Ask that the batch loop's own variables are read at the end of the current batch.
@@ -96,4 +104,6 @@ class Metrics(Readings):
     def arrive(self, values: Mapping[str, Any]) -> Readings:
         """Take in new values, already kept. For adapters; plugins use ``run.log``."""
         self._kept.update(values)
+        for name in values:
+            self._arrivals[name] = self._arrivals.get(name, 0) + 1
         return Readings(values)

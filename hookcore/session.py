@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -113,7 +114,7 @@ class Session:
             return
         try:
             self.host.close_all(how)
-            if how == "finished" and self.run.fit is not None and self.run.fit.stopped is not None:
+            if how == "finished" and self.life.cut_short:
                 how = "stopped"
             self.life.end_run(how, error)
             self._closing_lines(how)
@@ -149,8 +150,10 @@ class Session:
 
     def _tell(self, text: str, always: bool) -> None:
         if self.run.rank == 0 and (always or not self.settings.quiet):
-            sys.stderr.write(f"hookcore: {text}\n")
-            sys.stderr.flush()
+            # A closed or broken stderr loses our lines, never the training.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                sys.stderr.write(f"hookcore: {text}\n")
+                sys.stderr.flush()
 
     def _opening_lines(self) -> None:
         lines = []
@@ -184,7 +187,7 @@ class Session:
         counts = f"{fit.step} steps"
         if fit.has_epochs:
             counts = f"{fit.epochs_done} epochs, {counts}"
-        if fit.stopped is not None:
+        if self.life.cut_short and fit.stopped is not None:
             why = f"was stopped by {fit.stopped.by}: {fit.stopped.reason}"
         elif how in ("exception", "exit"):
             why = {"exception": "was left by an exception", "exit": "was left by an exit"}[how]

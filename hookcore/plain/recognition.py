@@ -90,7 +90,8 @@ class Recognition:
         if roles is None:
             return
         self.roles = roles
-        self.by_call = host.calls and not roles.epochs
+        # What is born inside the call is trained by this call alone.
+        self.by_call = host.calls and not roles.epochs and born < 0
         self._assign(roles)
         fit = host.life.new_fit()
         fit.has_epochs = roles.epochs or self.by_call

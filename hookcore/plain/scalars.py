@@ -40,7 +40,7 @@ class Scalars:
 
     def __init__(self) -> None:
         self._owner: dict[str, str] = {}
-        self._last: dict[str, Any] = {}
+        self._last: dict[str, tuple[float, str]] = {}
         self.places: dict[str, str] = {}
 
     def validation_began(self) -> None:
@@ -58,7 +58,9 @@ class Scalars:
     def ended(self, loop: Loop, seen: Mapping[str, Any], validating: bool) -> Arrivals:
         """A loop has shown its frame's names at the end of an iteration."""
         site = loop.site
-        return self._take(site.scope, site.where, _of_site(site.id), seen, validating)
+        # The loops inside a batch are parts of it: what they bind is the batch's.
+        names = _of_site(site.id, deep=loop.role == "batch")
+        return self._take(site.scope, site.where, names, seen, validating)
 
     def _take(
         self,
@@ -79,7 +81,7 @@ class Scalars:
                 if state:
                     bound[binding] = 0
                     mark = 1 if state == 1 or mark == 1 else 2
-            if not mark or name not in seen or self._same(name, seen[name]):
+            if not mark or name not in seen or self._passed_on(name, seen[name], scope):
                 continue
             part = arrivals.since if validating and mark == 1 else arrivals.before
             for key, value in _numbers(name, seen[name]):
@@ -88,13 +90,15 @@ class Scalars:
                 self.places[called] = where
         return arrivals
 
-    def _same(self, name: str, value: Any) -> bool:
-        """Whether it is the very object that arrived last under this name: passed on, not new."""
+    def _passed_on(self, name: str, value: Any, scope: str) -> bool:
+        """Whether it is the very object that another function has delivered under this name."""
         if type(value) is not float:
             return False
-        same = self._last.get(name) is value
-        self._last[name] = value
-        return same
+        last = self._last.get(name)
+        if last is not None and last[0] is value:
+            return last[1] != scope
+        self._last[name] = value, scope
+        return False
 
     def _called(self, name: str, scope: str) -> str:
         owner = self._owner.setdefault(name, scope)
@@ -113,17 +117,22 @@ def _numbers(name: str, value: Any) -> Iterable[tuple[str, Any]]:
 
 
 @lru_cache(maxsize=1024)
-def _of_site(site: int) -> dict[str, tuple[int, ...]]:
+def _of_site(site: int, *, deep: bool) -> dict[str, tuple[int, ...]]:
     """Names that a loop's own body binds, each with all its bindings in there.
 
     ``total = 0`` in the body and ``total += ...`` in a loop inside are one name of the outer loop.
+
+    Args:
+        site: The loop.
+        deep: Whether names that only loops inside bind count, too.
     """
     inside = {site}
     for other in sorted(table.SITES):
         if table.SITES[other].parent in inside:
             inside.add(other)
-    mine = {table.BINDINGS[b].name for b in table.SITES[site].bindings}
-    return _by_name(mine, [b for s in sorted(inside) for b in table.SITES[s].bindings])
+    every = [b for s in sorted(inside) for b in table.SITES[s].bindings]
+    own = every if deep else table.SITES[site].bindings
+    return _by_name({table.BINDINGS[b].name for b in own}, every)
 
 
 @lru_cache(maxsize=1024)

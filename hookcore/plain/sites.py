@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from operator import length_hint
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def total_of(iterable: Any) -> int | None:
             totals = [total_of(part) for part in parts]
             return min((t for t in totals if t is not None), default=None)
         return total_of(parts[-1] if kind is map else parts[0])
+    bar = _tqdm(iterable)
+    iterable = iterable if bar is None else bar
     if _is_stream(iterable):
         return None
     with contextlib.suppress(Exception):  # a user's __len__ may raise anything
@@ -191,18 +194,32 @@ def loaders_in(iterable: Any) -> list[Any]:
         return [found for part in iterable.__reduce__()[1] for found in loaders_in(part)]
     if isinstance(iterable, (data.DataLoader, data.dataloader._BaseDataLoaderIter)):  # noqa: SLF001 - what an enumerate holds; a test says so when it moves
         return [iterable]
-    inner = getattr(iterable, "iterable", None) if kind.__module__.startswith("tqdm") else None
-    return [] if inner is None else loaders_in(inner)
+    bar = _tqdm(iterable)
+    return [] if bar is None else loaders_in(getattr(bar, "iterable", None))
 
 
 def draws_own_bar(iterable: Any) -> bool:
     """Whether the loop draws a progress bar of its own: tqdm, rich or their like."""
-    if type(iterable) is enumerate:
-        return False
-    module = type(iterable).__module__
-    if module.startswith("tqdm"):
-        return not getattr(iterable, "disable", False)
+    kind = type(iterable)
+    if kind in (enumerate, zip):
+        return any(map(draws_own_bar, iterable.__reduce__()[1]))
+    bar = _tqdm(iterable)
+    if bar is not None:
+        return not getattr(bar, "disable", False)
+    module = kind.__module__
     return module.startswith(("rich.progress", "alive_progress", "progressbar"))
+
+
+def _tqdm(iterable: Any) -> Any:
+    """The tqdm bar that an iterable is, or whose running iterator it is; None for others."""
+    if type(iterable).__module__.startswith("tqdm"):
+        return iterable
+    # What an ``enumerate(tqdm(...))`` holds: a frame of tqdm's own, of which the bar is the self.
+    running = type(iterable) is GeneratorType and iterable.gi_frame is not None
+    if running and "tqdm" in iterable.gi_code.co_filename:
+        bar = iterable.gi_frame.f_locals.get("self")
+        return bar if type(bar).__module__.startswith("tqdm") else None
+    return None
 
 
 def _is_stream(iterable: Any) -> bool:

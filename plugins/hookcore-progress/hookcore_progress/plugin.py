@@ -63,6 +63,7 @@ class Progress:
     _display: Display | None = attrs.field(default=None, init=False)
     _validated: frozenset[str] = attrs.field(default=frozenset(), init=False)
     _found: dict[str, Any] = attrs.field(factory=dict, init=False)
+    _arrived: dict[str, int] = attrs.field(factory=dict, init=False)
     _began: float | None = attrs.field(default=None, init=False)
     _elapsed: float = attrs.field(default=0.0, init=False)
     _carried: float = attrs.field(default=0.0, init=False)
@@ -84,6 +85,7 @@ class Progress:
     @hookimpl
     def on_run_start(self, run: Run) -> None:
         """Find out what cannot work before anything runs."""
+        self._arrived = {}
         if self.mode in ("live", "notebook") and self.file is not None:
             raise UsageError(
                 f"progress: mode {self.mode} does not draw into a file",
@@ -136,7 +138,11 @@ class Progress:
     @hookimpl
     def on_epoch_end(self, run: Run, fit: Fit, how: str) -> None:
         """A line for the epoch."""
-        self._post("epoch", run, fit, text=_LEFT.get(how, ""), raw=latest(run))
+        arrived = {name: run.metrics.arrivals(name) for name in run.metrics.names}
+        old = self._arrived
+        fresh = {n: v for n, v in latest(run).items() if arrived[n] > old.get(n, 0)}
+        self._arrived = arrived
+        self._post("epoch", run, fit, text=_LEFT.get(how, ""), raw=fresh)
 
     @hookimpl
     def on_validation_start(self, run: Run, fit: Fit) -> None:
