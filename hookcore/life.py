@@ -34,6 +34,7 @@ class Life:
         in_epoch: Whether an epoch is open.
         in_batch: Whether a batch is open.
         in_validation: Whether a validation is open.
+        cut_short: Whether a stop has ended the current or last fit.
         attention: Whether the next head must look at something: a stop, a signal, an error that
             waits, a checkpoint to take. Heads read this one flag.
     """
@@ -50,6 +51,7 @@ class Life:
         self.in_epoch = False
         self.in_batch = False
         self.in_validation = False
+        self.cut_short = False
         self.attention = False
         self._in_validation_batch = False
         self._validation_batch = -1
@@ -132,6 +134,7 @@ class Life:
         """A training loop has been recognised."""
         self.fit = self.run.fit = fit
         self.run.fits += 1
+        self.cut_short = False
         if self.signals is not None:
             self.signals.install()
         if self.events.on_train_start is not None:
@@ -288,6 +291,7 @@ class Life:
         """The fit's outermost loop is about to end because of a stop."""
         fit = self.fit
         assert fit is not None and fit.stopped is not None
+        self.cut_short = True
         if self.events.on_stop is not None:
             self.events.on_stop(self.run, fit, fit.stopped.reason, fit.stopped.by)
         if self._capture is not None:

@@ -45,7 +45,8 @@ class Plain:
         clock: Counts iterations begun; tells what was born before what.
         unusual: Whether the batch loop's next head must take the long way.
         sizes: Reads the number of samples off a batch, None where items do not tell.
-        seen: Names of a frame, as generated code has just shown them.
+        seen: Names of a frame by the site or function that generated code shows them for. What a
+            ``return`` computes runs in between, and shows names of its own.
         given: Values that generated code takes back into a frame.
         calls: Whether calls of the instrumented function may be the epochs.
         evaluated_at: Sites of loops that validated, in the order they were met.
@@ -68,7 +69,7 @@ class Plain:
         self.clock = 0
         self.unusual = False
         self.sizes: Callable[[Any], int | None] | None = None
-        self.seen: dict[str, Any] = {}
+        self.seen: dict[int, dict[str, Any]] = {}
         self.given: dict[str, Any] = {}
         self.calls = calls
         self.evaluated_at: dict[int, None] = {}
@@ -176,7 +177,7 @@ class Plain:
     def returned(self, function: int, site_id: int | None, frame: int) -> None:
         """A function returns, from inside a loop where ``site_id`` is given."""
         life = self.life
-        seen = self._take_seen()
+        seen = self._take_seen(function)
         if life.fit is not None:
             validating = life.in_validation
             self.evaluation.returned(frame, self.scalars.returned(function, seen, validating))
@@ -184,18 +185,20 @@ class Plain:
                 gate.frames.discard(function)  # it is called in batches: no helper of the epochs
         loop = None if site_id is None else self._topmost(site_id, frame)
         if loop is not None:
-            self.seen = seen  # the loop's own variables are among them
+            if seen:  # the variables of the function's loops are among them
+                own = (inner.site.id for inner in self.stack if inner.frame == frame)
+                self.seen.update(dict.fromkeys(own, seen))
             self._close(loop, "returned")
 
     def see_globals(self, site_id: int) -> None:
         """A loop at module level shows its module's names."""
-        self.seen = dict(vars(sys.modules[table.SITES[site_id].module]))
+        self.seen[site_id] = dict(vars(sys.modules[table.SITES[site_id].module]))
 
     def write_back(self, site_id: int) -> None:
         """A frame has shown its names and takes the checkpoint's values for them."""
         gate.back.discard(site_id)
         if self.pending is not None:
-            self.given = self.pending.put_back(self._take_seen())
+            self.given = self.pending.put_back(self._take_seen(site_id))
 
     # -- loops -----------------------------------------------------------------------------
 
@@ -252,7 +255,7 @@ class Plain:
         self._unwind_above(loop, "broke" if how == "finished" else how)
         if self.taps is not None:
             self.taps.depth = 0
-        names = self._take_seen()
+        names = self._take_seen(loop.site.id)
         if self.pending is not None and self.pending.went_back(loop):
             return False
         if loop.role is None and self.life.fit is None and how == "finished":
@@ -267,6 +270,7 @@ class Plain:
             life.end_batch(how)
         if role != "between" and (role != "batch" or self.recognition.one_level):
             self.evaluation.happened = False
+            self.seen.clear()  # what no return came for: its value could not be computed
         if role in ("epoch", "both"):
             life.end_epoch("stopped" if self._cut and how == "finished" else how)
             self._cut = False
@@ -325,6 +329,7 @@ class Plain:
         self.recognition.forget()
         self.evaluation.reset()
         self.sizes = None
+        self.seen.clear()
         self.unusual = self._cut = False
         gate.tails.clear()
         gate.frames.clear()
@@ -383,7 +388,7 @@ class Plain:
         if loop is None or loop is not roles.outer:
             return state.capture(self, None, {}, reason)
         site = loop.site
-        names = self._head_names or self._take_seen()
+        names = self._head_names or self._take_seen(site.id)
         if site.names and not names and site.id not in self._wanted:
             self._wanted.add(site.id)
             self.expect_capture()
@@ -515,9 +520,8 @@ class Plain:
             else:
                 self.evaluation.over(arrivals)
 
-    def _take_seen(self) -> dict[str, Any]:
-        seen, self.seen = self.seen, {}
-        return seen
+    def _take_seen(self, owner: int) -> dict[str, Any]:
+        return self.seen.pop(owner, {})
 
     def _topmost(self, site_id: int, frame: int | None = None) -> Loop | None:
         for loop in reversed(self.stack):

@@ -91,11 +91,11 @@ def returned(function: int, value: Item, site: int | None = None) -> Item:
     return value
 
 
-def see(_owner: int, name: str, value: Any) -> None:
+def see(owner: int, name: str, value: Any) -> None:
     """A name of the frame, at a site's tail or a function's return."""
     found = live()
     if found is not None:
-        found.seen[name] = value
+        found.seen.setdefault(owner, {})[name] = value
 
 
 def see_globals(site: int) -> None:

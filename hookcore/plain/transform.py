@@ -15,7 +15,7 @@ from hookcore.plain.snippets import Snippets, Variable
 from hookcore.plain.variables import variables
 
 _SITES_ONLY = frozenset({"forward", "__call__", "__init__"})
-_NO_SCALAR = (*syntax.COMPREHENSIONS, ast.List, ast.Dict, ast.Set, ast.Tuple, ast.GeneratorExp,
+_NO_SCALAR = (*syntax.COMPREHENSIONS, ast.List, ast.Set, ast.Tuple, ast.GeneratorExp,
               ast.Lambda, ast.JoinedStr)  # fmt: skip
 _Owner = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 # By name: bound methods on the instance would be a cycle, and the tree would outlive the walk.
@@ -260,12 +260,9 @@ class Transformer:
         else:
             node.test = Snippets(node.test).condition(site.id, node.test)
         if frame.full:
-            # One copy of the reads serves the tail and the restore: they are most of the code.
-            back = new.when(site.id, "back", body=new.write_back(site.id, shown))
-            node.body = [
-                new.when(site.id, "back", body=node.body, negated=True),
-                new.when(site.id, "tails", "back", body=[*loop.reads, back]),
-            ]
+            body = new.when(site.id, "back", body=[*node.body, *_tail(loop, node)], negated=True)
+            body.orelse = [*loop.reads, *new.write_back(site.id, shown)]
+            node.body = [body]
         return [new.guarded(node, site.id)]
 
     def _walk_loop(self, frame: _Frame, node: ast.For | ast.While, loop: _Loop) -> None:

@@ -160,7 +160,7 @@ class Trial(Plain):
         """A loop is over; if it is the outermost one, what follows must not run."""
         roles = self.recognition.roles
         if roles is not None and loop is roles.outer and loop in self.stack:
-            self.names = self.seen or self.names
+            self.names = self.seen.get(loop.site.id) or self.names
             self.evaluation.over()
             self.left_how = how
             if how not in ("exception", "exit"):

@@ -1,0 +1,399 @@
+"""Validations: a trained model is called and nothing of it is trained."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from hookcore import hookimpl
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
+
+TRAIN = """
+def train():
+    model = make(); optimizer = sgd(model)
+    for epoch in range(2):
+        for x, y in loader():
+            update(model, optimizer, x, y)
+{after}
+    return weights(model)
+"""
+
+TWO = "b s . b s ."
+
+# What an epoch does after its batches, and what it delivers in that place.
+AFTER = {
+    "a loop without gradients": (
+        """
+        model.eval()
+        with torch.no_grad():
+            for x, y in loader():
+                model(x)
+        model.train()
+        """,
+        "V( v v )V",
+    ),
+    "in eval mode, gradients on": (
+        """
+        model.eval()
+        for x, y in loader():
+            model(x)
+        model.train()
+        """,
+        "V( v v )V",
+    ),
+    "without gradients, in training mode": (
+        """
+        with torch.no_grad():
+            for x, y in loader():
+                model(x)
+        """,
+        "V( v v )V",
+    ),
+    "inference mode": (
+        """
+        model.eval()
+        with torch.inference_mode():
+            for x, y in loader():
+                model(x)
+        model.train()
+        """,
+        "V( v v )V",
+    ),
+    "no loop at all": (
+        """
+        model.eval()
+        with torch.no_grad():
+            model(X)
+        model.train()
+        """,
+        "V( v )V",
+    ),
+    "two calls a batch are one batch": (
+        """
+        model.eval()
+        with torch.no_grad():
+            for x, y in loader():
+                model(x), model(x)
+        model.train()
+        """,
+        "V( v v )V",
+    ),
+    "a comprehension": (
+        """
+        model.eval()
+        with torch.no_grad():
+            found = [model(x) for x, y in loader()]
+        model.train()
+        """,
+        "V( v v )V",
+    ),
+    "two loops of one pass": (
+        """
+        model.eval()
+        with torch.no_grad():
+            for x, y in loader():
+                model(x)
+            for x, y in loader():
+                model(x)
+        model.train()
+        """,
+        "V( v v v v )V",
+    ),
+    "left by a break": (
+        """
+        model.eval()
+        with torch.no_grad():
+            for x, y in loader():
+                model(x)
+                break
+        model.train()
+        """,
+        "V( v )V",
+    ),
+    "gradients off alone: weights are averaged": (
+        """
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(0.999)
+        """,
+        "",
+    ),
+    "eval mode alone": (
+        """
+        model.eval()
+        model.train()
+        """,
+        "",
+    ),
+    "another model is called": (
+        """
+        with torch.no_grad():
+            for x, y in loader():
+                make()(x)
+        """,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_after_the_batches(lab, name):
+    """One span an epoch, its batches counted; where nothing is evaluated, none."""
+    code, expected = AFTER[name]
+    after = textwrap.indent(textwrap.dedent(code).strip("\n"), " " * 8)
+    inside = f"{TWO} {expected}".strip()
+    # The epoch's variables belong to no batch: a validation without loop ends with its epoch.
+    assert lab.story(TRAIN.format(after=after)) == f"T( E( {inside} )E E( {inside} )E )T R"
+
+
+def test_it_ends_when_its_function_returns(lab):
+    """What follows in the epoch is no part of it."""
+    source = """
+    def evaluate(model):
+        model.eval()
+        with torch.no_grad():
+            for x, y in loader():
+                model(x)
+        model.train()
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(2):
+            for x, y in loader():
+                update(model, optimizer, x, y)
+            evaluate(model)
+            evaluate(model)
+        return weights(model)
+    """
+    epoch = f"E( {TWO} V( v v )V V( v v )V )E"
+    assert lab.story(source) == f"T( {epoch} {epoch} )T R"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "@torch.no_grad()\ndef evaluate(model):",
+        "@torch.inference_mode()\ndef evaluate(model):",
+        "def evaluate(model):",
+    ],
+)
+def test_a_helper_without_a_loop(lab, head):
+    """A decorator switches the gradients off as well as a block does."""
+    source = f"""
+{head}
+    model.eval()
+    found = (model(X).argmax(1) == Y).float().mean().item()
+    model.train()
+    return found
+
+def train():
+    model = make(); optimizer = sgd(model)
+    found = []
+    for epoch in range(2):
+        for x, y in loader():
+            update(model, optimizer, x, y)
+        found.append(evaluate(model))
+    return weights(model), found
+"""
+    epoch = f"E( {TWO} V( v )V )E"
+    assert lab.story(source) == f"T( {epoch} {epoch} )T R"
+
+
+def test_inside_the_batches(lab):
+    """Every so many steps: between the step and the end of the batch."""
+    source = """
+    def evaluate(model):
+        model.eval()
+        with torch.no_grad():
+            for x, y in loader():
+                model(x)
+        model.train()
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(2):
+            for i, (x, y) in enumerate(loader()):
+                update(model, optimizer, x, y)
+                if i == 1:
+                    evaluate(model)
+        return weights(model)
+    """
+    epoch = "E( b s . b s V( v v )V . )E"
+    assert lab.story(source) == f"T( {epoch} {epoch} )T R"
+
+
+def test_in_a_loop_of_one_level(lab):
+    """A loop over steps evaluates inside its batches."""
+    source = """
+    @torch.no_grad()
+    def evaluate(model):
+        return [model(x) for x, y in loader()][0][0, 0].item()
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        step = 0
+        while step < 4:
+            update(model, optimizer)
+            step += 1
+            if step % 2 == 0:
+                val_loss = evaluate(model)
+        return weights(model), val_loss
+    """
+    assert lab.story(source) == "T( b s . b s V( v v )V . b s . b s V( v v )V . )T R"
+
+
+def test_before_the_batches(lab):
+    """An epoch may begin with it; before the first step nothing is known of any training."""
+    source = """
+    def evaluate(model):
+        with torch.no_grad():
+            model(X)
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(2):
+            evaluate(model)
+            for x, y in loader():
+                update(model, optimizer, x, y)
+        return weights(model)
+    """
+    assert lab.story(source) == f"T( E( {TWO} )E E( V( v )V {TWO} )E )T R"
+
+
+def test_after_the_training_it_is_none(lab):
+    """A test of the final model belongs to no fit."""
+    source = """
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(1):
+            for x, y in loader():
+                update(model, optimizer, x, y)
+        with torch.no_grad():
+            for x, y in loader():
+                model(x)
+        return weights(model)
+    """
+    assert lab.story(source) == f"T( E( {TWO} )E )T R"
+
+
+def test_an_exception_in_it_closes_it(lab):
+    """Innermost first, as everything."""
+    source = """
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(2):
+            for x, y in loader():
+                update(model, optimizer, x, y)
+            with torch.no_grad():
+                for x, y in loader():
+                    model(x)
+                    raise ValueError("no")
+    """
+    story = f"T( E( {TWO} V( v )V )E<exception> )T<exception> X R<exception>"
+    assert lab.story(source) == story
+
+
+def test_the_validation_batches_are_paired(lab):
+    """Each begins and ends, with its index."""
+    outcome = lab.play(lab.module(TRAIN.format(after=_loop())).train)
+    recorder = outcome.recorder
+    starts = [call["batch"] for call in recorder.of("on_validation_batch_start")]
+    ends = [call["batch"] for call in recorder.of("on_validation_batch_end")]
+    assert starts == ends == [0, 1, 0, 1]
+
+
+def test_its_metrics_are_what_arrived_in_it(lab):
+    """The helper's own variables at its return; not those of the training before it."""
+    source = """
+    def evaluate(model):
+        model.eval()
+        total, correct = 0.0, 0
+        with torch.no_grad():
+            for x, y in loader():
+                output = model(x)
+                total += F.cross_entropy(output, y, reduction="sum").item()
+                correct += (output.argmax(1) == y).sum().item()
+        val_loss = total / 16
+        accuracy = correct / 16
+        model.train()
+        return val_loss, accuracy
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        found = []
+        for epoch in range(2):
+            train_loss = 0.0
+            for x, y in loader():
+                train_loss += update(model, optimizer, x, y)
+            found.append(evaluate(model))
+        return found
+    """
+    outcome = lab.play(lab.module(source).train)
+    ends = [call["metrics"] for call in outcome.recorder.of("on_validation_end")]
+    assert [(end["val_loss"], end["accuracy"]) for end in ends] == outcome.result
+    assert "train_loss" not in ends[0]
+
+
+def test_an_open_validation_is_known(lab):
+    """`fit.in_validation`, and the count of those that are over."""
+    seen = []
+
+    class Watcher:
+        name = "watcher"
+
+        @hookimpl
+        def on_validation_batch_start(self, fit):
+            seen.append((fit.in_validation, fit.validations))
+
+        @hookimpl
+        def on_epoch_end(self, fit):
+            seen.append((fit.in_validation, fit.validations))
+
+    lab.play(lab.module(TRAIN.format(after=_loop())).train, plugins=[Watcher()])
+    assert seen == [(True, 0), (True, 0), (False, 1), (True, 1), (True, 1), (False, 2)]
+
+
+def test_its_loop_is_known(lab):
+    """`fit.where("validation")` once there was one."""
+    seen = []
+
+    class Watcher:
+        name = "watcher"
+
+        @hookimpl
+        def on_validation_end(self, fit):
+            seen.append(fit.where("validation"))
+
+        @hookimpl
+        def on_train_start(self, fit):
+            seen.append(fit.where("validation"))
+
+    module = lab.module(TRAIN.format(after=_loop()))
+    lab.play(module.train, plugins=[Watcher()])
+    lines = (lab.prelude + textwrap.dedent(TRAIN.format(after=_loop()))).splitlines()
+    place = 1 + max(i for i, line in enumerate(lines) if "for x, y in loader" in line)
+    where = f"{module.__name__}.py:{place}"
+    assert seen == [None, where, where]
+
+
+def test_declared_by_hand(lab):
+    """A comment on the loop's line keeps a loop from being the batches."""
+    source = """
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(2):
+            for x, y in loader():  # hookcore: validation
+                update(model, optimizer, x, y)
+        return weights(model)
+    """
+    assert lab.story(source) == "T( E( b s s . )E E( b s s . )E )T R"
+
+
+def _loop():
+    return """
+        with torch.no_grad():
+            for x, y in loader():
+                model(x)
+"""
