@@ -14,6 +14,7 @@ import attrs
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _NEVER = frozenset({"torch", "hookcore"})
 _PLUGIN = "hookcore_"
+_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 _HOOKCORE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -54,6 +55,23 @@ def roots_of(path: str) -> Roots:
         top, folder = folder, os.path.dirname(folder)
     # Beside an installed package lie other people's.
     return Roots(tuple(_spellings(top if _is_shared(folder) else folder)))
+
+
+def project_of(folder: str) -> Roots:
+    """The project a script's folder belongs to: the nearest one at or above it that says so.
+
+    A script in ``examples/`` trains with the package beside it.
+
+    Args:
+        folder: The script's folder.
+    """
+    home = os.path.expanduser("~")
+    place = os.path.abspath(folder)
+    while os.path.dirname(place) != place and place != home:
+        if any(os.path.exists(os.path.join(place, mark)) for mark in _MARKS):
+            return folders(place)
+        place = os.path.dirname(place)
+    return folders(folder)
 
 
 def folders(*paths: str) -> Roots:

@@ -20,7 +20,7 @@ import attrs
 from hookcore.errors import UsageError
 from hookcore.plain import gate as the_gate
 from hookcore.plain.finder import Finder, load
-from hookcore.plain.roots import Roots, folders, roots_of
+from hookcore.plain.roots import Roots, folders, project_of, roots_of
 from hookcore.plain.snippets import GATE
 
 
@@ -77,7 +77,7 @@ class Target:
             )
         # Python follows a link to the script, not links on the way to it.
         folder = os.path.dirname(os.path.realpath(path))
-        roots = roots_of(path) + folders(folder)
+        roots = roots_of(path) + folders(folder) + project_of(folder)
         return cls(name=name, argv=tuple(argv), folder=folder, roots=roots, path=path)
 
     @classmethod
