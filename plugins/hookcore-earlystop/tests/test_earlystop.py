@@ -224,7 +224,8 @@ def test_a_resume_keeps_its_counts():
 def test_readme_has_every_option():
     """By name and in the order of the class, with its default where that is one word."""
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    rows = re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|[^|]*) \|", readme.partition("## Options")[2].partition("## ")[0])
+    table = readme.partition("## Options")[2].partition("## ")[0]
+    rows = re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|[^|]*) \|", table)
     fields = [field for field in attrs.fields(EarlyStop) if field.init]
     assert [name for name, _ in rows] == [field.name for field in fields]
     words = {"none": None, "yes": True, "no": False, "a third": 1 / 3}

@@ -82,11 +82,13 @@ class Hands:
 
     def write(self, optimizer: Any, grip: Grip) -> bool:
         """Write the course's rates; False, and nothing written, where the loop has set others."""
-        lrs = grip.course.lrs
+        lrs, written = grip.course.lrs, grip.written
         groups = optimizer.param_groups
-        if any(not self._is_ours(grip, i, g["lr"]) for i, g in enumerate(groups[: len(lrs)])):
-            return False
-        if lrs != grip.written:
+        for group, lr in zip(groups, written, strict=False):
+            # Reading a tensor would wait for its device, and its float32 is not what was written.
+            if not _is_tensor(group["lr"]) and group["lr"] != lr:
+                return False
+        if lrs != written:
             for group, lr in zip(groups, lrs, strict=False):  # groups added later are left alone
                 if _is_tensor(group["lr"]):
                     group["lr"].fill_(lr)
@@ -103,12 +105,9 @@ class Hands:
     def is_ours(self, optimizer: Any, group: int, lr: float) -> bool:
         """Whether this rate is the one that was written there."""
         grip = self._grips.get(optimizer)
-        return grip is not None and group < len(grip.written) and self._is_ours(grip, group, lr)
-
-    @staticmethod
-    def _is_ours(grip: Grip, group: int, lr: Any) -> bool:
-        # Reading a tensor would wait for its device, and its float32 is not what was written.
-        return _is_tensor(lr) or bool(lr == grip.written[group])
+        if grip is None or group >= len(grip.written):
+            return False
+        return lr == grip.written[group] or _is_tensor(optimizer.param_groups[group]["lr"])
 
     def release(self) -> None:
         """Let go of all optimizers, as they are."""
@@ -133,4 +132,4 @@ def put_momentum(group: dict[str, Any], momentum: float) -> None:
 
 
 def _is_tensor(lr: Any) -> bool:
-    return hasattr(lr, "fill_")
+    return type(lr) is not float and hasattr(lr, "fill_")

@@ -14,7 +14,7 @@ from hookcore_lr.courses import Course
 from hookcore_lr.hands import Grip, Hands
 from hookcore_lr.observer import Observer
 from hookcore_lr.options import Options
-from hookcore_lr.policies import Policy, about, clock_of
+from hookcore_lr.policies import Clock, Policy, about, clock_of
 from hookcore_lr.report import Report, cut
 
 # Hooks that cost something, or make the core listen, and the clocks that need them.
@@ -37,6 +37,7 @@ class LR(Options):
     role: ClassVar[Literal["control"]] = "control"
     claims: ClassVar[tuple[str, ...]] = ("lr",)
 
+    _clock: Clock | None = attrs.field(init=False)
     _watch: Watch = attrs.field(init=False)
     _policy: Policy = attrs.field(init=False)
     _observer: Observer = attrs.field(init=False)
@@ -48,6 +49,7 @@ class LR(Options):
     _loaded: Mapping[str, Any] | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        self._clock = clock_of(self)
         self._watch = Watch(
             Monitor(self.monitor, self.mode), self.name, self.wait_epochs,
             quiet=self.policy != "plateau",
@@ -55,7 +57,7 @@ class LR(Options):
         self._policy = Policy(self, self.name)
         self._observer = Observer(self._policy)
         for hook, clocks in _WANTED_BY.items():
-            if clock_of(self) not in clocks:
+            if self._clock not in clocks:
                 # An instance's None hides the class's hook: nobody calls it.
                 vars(self)[hook] = None
 
@@ -80,7 +82,7 @@ class LR(Options):
         self._hands.release()
         self._observer.start(fit)
         self._mean = None
-        self._acting = clock_of(self) is not None and run.holder("lr") == self.name
+        self._acting = self._clock is not None and run.holder("lr") == self.name
         if not self._acting:
             return
         if fit.schedulers:
@@ -111,12 +113,12 @@ class LR(Options):
     @hookcore.hookimpl
     def on_epoch_end(self, run: hookcore.Run, fit: hookcore.Fit, epoch: int, how: str) -> None:
         """Sum up; go on, where epochs count."""
-        if clock_of(self) in (None, "value"):
+        if self._clock in (None, "value"):
             self._arrived(run, fit, self._watch.epoch_ended(run, fit, how))
         if fit.replaying:
             return
         self._report.epoch_ended()
-        if self._acting and clock_of(self) == "epoch" and how == "finished":
+        if self._acting and self._clock == "epoch" and how == "finished":
             for optimizer, grip in self._hands:
                 self._go_on(run, optimizer, grip, math.nan, epoch + 1)
 
@@ -143,7 +145,7 @@ class LR(Options):
     def _arrived(self, run: hookcore.Run, fit: hookcore.Fit | None, value: float | None) -> None:
         if value is None or fit is None:
             return
-        if clock_of(self) is None:
+        if self._clock is None:
             would = self._observer.arrived(value, self._watch.mode, fit)
             if would:
                 run.say(
@@ -173,7 +175,7 @@ class LR(Options):
         """Where a user's scheduler would step: right after the optimizer."""
         if not self._acting:
             return
-        if clock_of(self) == "step":
+        if self._clock == "step":
             grip = self._hands.get(optimizer)
             if grip is not None:
                 self._go_on(run, optimizer, grip, math.nan, max(fit.epoch, 0))
@@ -235,12 +237,12 @@ class LR(Options):
 
     def _begin(self, fit: hookcore.Fit) -> None:
         """Schedules set their first rates; the others wait for what they decide by."""
-        if clock_of(self) in ("step", "epoch"):
+        if self._clock in ("step", "epoch"):
             for optimizer in fit.optimizers:
                 self._take(optimizer, fit)
 
     def _take(self, optimizer: Any, fit: hookcore.Fit, state: Any = None) -> None:
-        by_value = clock_of(self) == "value"
+        by_value = self._clock == "value"
 
         def make(groups: list[dict[str, Any]]) -> Course:
             if by_value:
@@ -249,7 +251,7 @@ class LR(Options):
 
         try:
             self._hands.take(
-                optimizer, make, anew=clock_of(self) in ("step", "epoch"), state=state
+                optimizer, make, anew=self._clock in ("step", "epoch"), state=state
             )
         except hookcore.UsageError:
             self._acting = False

@@ -10,13 +10,13 @@ import attrs
 _LINES = 10
 _MUCH = 2.0
 _NEAR = 50
+_LOOKS = 16
 
 
 @attrs.define
 class _Series:
     """Changes of one optimizer that no line has told yet."""
 
-    before: list[float]
     count: int
     first: int
     last: int
@@ -29,19 +29,23 @@ class _Known:
 
     Attributes:
         label: What lines call its rate.
-        lrs: Rates, one a group.
-        told: Rates of the last line.
+        groups: Its parameter groups.
+        lrs: Rates of the last line, one a group.
         changed_at: Step of the last change.
         lines: Lines said about it.
         series: Changes not told.
     """
 
     label: str
+    groups: list[Any]
     lrs: list[float]
-    told: list[float]
     changed_at: int | None = None
     lines: int = 0
     series: _Series | None = None
+
+    def rates(self) -> list[float]:
+        """The rates of now."""
+        return [float(group["lr"]) for group in self.groups]
 
 
 class Report:
@@ -80,17 +84,23 @@ class Report:
         if known is None:
             self._see(optimizer, f"lr of {type(optimizer).__name__} {len(self._known)}")
             return
-        lrs = _rates(optimizer)
-        if lrs == known.lrs:  # told with another group's
+        if known.changed_at == step:  # another group's event
             return
-        far = known.changed_at is None or step - known.changed_at > _NEAR
-        alone = known.series is None and far
+        # Hot where the rate changes with every step: rates are compared only when a line is due.
+        series = known.series
+        if series is not None:
+            series.count += 1
+            series.last = step
+            series.by = by
+            known.changed_at = step
+            if not has_epochs and series.count % _LOOKS == 0:
+                self._tell(known, only_much=True)
+            return
+        if known.lrs == known.rates():  # told when it was done
+            return
+        alone = known.changed_at is None or step - known.changed_at > _NEAR
         known.changed_at = step
-        if known.series is None:
-            known.series = _Series(known.lrs, 0, step, step, by)
-        known.series.count += 1
-        known.series.last, known.series.by = step, by
-        known.lrs = lrs
+        known.series = _Series(1, step, step, by)
         if alone or not has_epochs:
             self._tell(known, only_much=not alone)
 
@@ -98,7 +108,7 @@ class Report:
         """Its rates have changed, and somebody has said so."""
         known = self._known.get(id(optimizer))
         if known is not None:
-            known.lrs = known.told = _rates(optimizer)
+            known.lrs = known.rates()
             known.series = None
 
     def epoch_ended(self) -> None:
@@ -113,24 +123,26 @@ class Report:
         self._known.clear()
 
     def _see(self, optimizer: Any, label: str) -> None:
-        lrs = _rates(optimizer)
-        self._known[id(optimizer)] = _Known(label, lrs, lrs)
+        known = self._known[id(optimizer)] = _Known(label, optimizer.param_groups, [])
+        known.lrs = known.rates()
 
     def _tell(self, known: _Known, *, only_much: bool = False, last: bool = False) -> None:
         series = known.series
-        if series is None or cut(series.before, known.lrs) == "":
+        if series is None:
+            return
+        before, after = known.lrs, known.rates()
+        if cut(before, after) == "":
             return
         if not last and (only_much or known.lines >= _LINES):
-            ratios = (_ratio(a, b) for a, b in zip(known.told, known.lrs, strict=False))
+            ratios = (_ratio(a, b) for a, b in zip(before, after, strict=False))
             if max(ratios, default=1.0) < _MUCH:
                 return
         known.lines += 1
-        known.told = known.lrs
-        known.series = None
+        known.lrs, known.series = after, None
         when = f"at step {series.first}"
         if series.count > 1:
             when = f"in {series.count} changes, steps {series.first} to {series.last}"
-        for groups, old, new in _distinct(series.before, known.lrs):
+        for groups, old, new in _distinct(before, after):
             self._say(f"{known.label}{groups} {old:.4g} -> {new:.4g} {when} ({series.by})")
 
 
@@ -139,10 +151,6 @@ def cut(before: Iterable[float], after: Iterable[float]) -> str:
     pairs = (f"{old:.4g} -> {new:.4g}" for old, new in zip(before, after, strict=False)
              if f"{old:.4g}" != f"{new:.4g}")  # fmt: skip
     return ", ".join(dict.fromkeys(pairs))
-
-
-def _rates(optimizer: Any) -> list[float]:
-    return [float(group["lr"]) for group in optimizer.param_groups]
 
 
 def _ratio(a: float, b: float) -> float:

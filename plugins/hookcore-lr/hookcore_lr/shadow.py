@@ -43,16 +43,17 @@ class _Shadowed:
         self.base = [float(group["lr"]) for group in groups]
         self.momenta: list[float] | None = None
         self.over = False
+        self.lrs = self.base
         self._shadow = Shadow(groups)
 
-    @property
-    def lrs(self) -> list[float]:
+    def _read(self) -> None:
         """The rates for the next step, one a group."""
-        return [float(group["lr"]) for group in self._shadow.param_groups]
+        self.lrs = [float(group["lr"]) for group in self._shadow.param_groups]
 
     def _put(self, lrs: Sequence[float]) -> None:
         for group, lr in zip(self._shadow.param_groups, lrs, strict=True):
             group["lr"] = lr
+        self.lrs = list(lrs)
 
 
 class ScheduleCourse(_Shadowed):
@@ -88,6 +89,7 @@ class ScheduleCourse(_Shadowed):
             self._read()
 
     def _read(self) -> None:
+        super()._read()
         self.over = self._done >= self._length
         if self._cycles:
             self.momenta = [
@@ -140,6 +142,7 @@ class PlateauCourse(_Shadowed):
     def advance(self, value: float, epoch: int) -> None:  # noqa: ARG002 - a course's signature
         """Count a value."""
         self._scheduler.step(value)
+        self._read()
 
     def state_dict(self) -> dict[str, Any]:
         """Its counts."""

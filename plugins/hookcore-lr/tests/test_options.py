@@ -131,6 +131,7 @@ def test_unknown_lengths():
             Policy(LR(**options), "lr").course([{"lr": 0.1}], fit)
 
 
+@pytest.mark.torch
 def test_one_value_a_group():
     """As many as there are groups, or one for all."""
     plugin = LR(policy="one_cycle", max_lr=(1.0, 2.0), total_steps=10)
@@ -183,7 +184,8 @@ def test_observing_needs_no_torch():
 def test_readme_has_every_option():
     """By name and in the order of the class, with its default where that is one word."""
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    rows = re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|[^|]*) \|", readme.partition("## Options")[2].partition("## ")[0])
+    table = readme.partition("## Options")[2].partition("## ")[0]
+    rows = re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|[^|]*) \|", table)
     fields = [field for field in attrs.fields(LR) if field.init]
     assert [name for name, _ in rows] == [field.name for field in fields]
     words = {"none": None, "yes": True, "no": False, "a third": 1 / 3}
