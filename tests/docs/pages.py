@@ -46,7 +46,7 @@ PAGES = (
     ROOT / "README.md",
     ROOT / "plugins" / "README.md",
     *sorted(ROOT.glob("docs/*.md")),
-    *sorted(ROOT.glob("docs/*/*.md")),
+    *(path for path in sorted(ROOT.glob("docs/*/*.md")) if path.parent.name != "changes"),
 )
 
 _FENCE = re.compile(r"(?ms)^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$")
@@ -101,7 +101,7 @@ def comments(page: Path, word: str) -> list[str]:
 
 def needs(page: Path) -> list[str]:
     """What a page cannot be run without."""
-    return [word for value in comments(page, "needs") for word in value.split()]
+    return [w for text in comments(page, "needs") for w in text.split() if w != "nothing"]
 
 
 def blocks(page: Path) -> list[Block]:
@@ -289,19 +289,22 @@ def _toml():
 # -- comparing -----------------------------------------------------------------------------
 
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,:]\d+)*(?:e[-+]?\d+)?%?|\bnan\b|\binf\b")
-# What progress prints depends on the clock: when, how fast, and which values it has asked for.
+# What progress prints depends on the clock: how fast, which values it has asked for, and, as a
+# thread of its own prints it, before or after which other line.
 _TICK = re.compile(r"^hookcore: (?:epoch|batch|step) N(?:/N)?, .*(?:batches|batch|steps)/s.*$")
-_DONE = re.compile(r"^(hookcore: (?:epoch N(?:/N)? done|validation at|N epochs, N|N batches)).*$")
+_DONE = re.compile(r"^(hookcore: (?:epoch N(?:/N)? done|validation at|N epochs?, N|N batches)).*$")
+_THREAD = ("hookcore: epoch N", "hookcore: validation at", "hookcore: stopping", "hookcore: N ")
 
 
 def shape(text: str) -> list[str]:
-    """The lines without numbers, without what depends on the clock, each kind of line once."""
+    """The kinds of lines, each once: without numbers, and without what depends on the clock."""
     seen: dict[str, None] = {}
     for line in text.splitlines():
         bare = " ".join(_NUMBER.sub("N", line).split())
         if bare and not _TICK.match(bare):
             seen.setdefault(_DONE.sub(r"\1", bare))
-    return list(seen)
+    late = [line for line in seen if line.startswith(_THREAD)]
+    return [*(line for line in seen if line not in late), *sorted(late)]
 
 
 def same(expected: str, actual: str) -> bool:

@@ -50,7 +50,8 @@ def markdown(doc: str) -> str:
             if not line or line.startswith("    "):
                 code.append(line.removeprefix("    "))
                 continue
-            lines += ["", "```python", *"\n".join(code).strip("\n").splitlines(), "```", ""]
+            lines += ["", "<!-- not run: an outline -->", "```python"]
+            lines += [*"\n".join(code).strip("\n").splitlines(), "```", ""]
             code = None
         match = _SECTION.match(line)
         if match:
