@@ -96,11 +96,11 @@ class Snippets:
         target = ast.Subscript(self._gate("bound"), self.constant(binding), _STORE, **self._at)
         return ast.Assign([target], self.constant(1), **self._at)
 
-    def when(self, owner: int, *groups: str, body: list[ast.stmt], negated: bool = False) -> ast.If:
-        """``if owner in h.group: body``, or in one of several groups."""
-        tests: list[ast.expr] = [self._among(owner, name, negated=negated) for name in groups]
-        test = tests[0] if len(tests) == 1 else ast.BoolOp(ast.Or(), tests, **self._at)
-        return ast.If(test, body, [], **self._at)
+    def when(
+        self, owner: int, group: str, body: list[ast.stmt], *, negated: bool = False
+    ) -> ast.If:
+        """``if owner in h.group: body``."""
+        return ast.If(self._among(owner, group, negated=negated), body, [], **self._at)
 
     def guarded(self, loop: ast.stmt, site: int) -> ast.Try:
         """``try: loop; h.left(site)`` with ``except: h.failed(site); raise``.
