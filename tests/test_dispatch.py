@@ -279,8 +279,11 @@ def test_usage_error_at_the_start_ends_the_run():
     assert not reached
 
 
+@pytest.mark.torch
 def test_usage_error_later_comes_after_a_checkpoint():
     """Raised at the loop's head, when what was trained so far is safe; isolated or not."""
+    import torch  # noqa: F401 - without it there is nothing to save
+
     got = []
 
     def on_checkpoint_save(self, snapshot):
