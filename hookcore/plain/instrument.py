@@ -74,6 +74,7 @@ class Instrumented(Generic[P, R]):
         settings = settings_of_call(self._call, "instrument")
         if not settings.enabled:
             return self._loop(*args, **kwargs)
+        self._swapped.refresh()  # what has been defined since, below a decorator above all
         session = Session(settings, _name_of(self._loop), Plain(calls=True))
         self.run = session.open()
         self._session = session
