@@ -111,7 +111,8 @@ class PutBack:
             setattr(self._reach.owners[owner], name, value)
             return True
         owner, bracket, key = path.removesuffix("]").rpartition("[")
-        holder = self._reach.owners.get(owner)
+        empty = self._reach.slots.get(owner)  # or one that holds nothing of the kind yet
+        holder = self._reach.owners.get(owner, empty.value if empty is not None else None)
         if not bracket or holder is None:
             return False
         place = ast.literal_eval(key)

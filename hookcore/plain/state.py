@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from hookcore.plain.sites import Loop
     from hookcore.training import Fit
 
+# Loggers, locks, parsers: what of theirs changes is not the training's.
+_NO_STATE = {*sys.stdlib_module_names, "hookcore"}
 _PURE = (range, list, tuple, str, dict, itertools.count)
 
 
@@ -158,10 +161,11 @@ def _left_out(reach: Reach, constants: Constants | None) -> tuple[str | None, li
     for path, value in reach.unknown.items():
         if constants is not None and not constants.concerns(path):
             continue
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        module = type(value).__module__
+        kind = f"{module}.{type(value).__qualname__}"
         if hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
             verdict = verdict or f"{path} is a {kind}, whose place cannot be saved"
-        else:
+        elif module.partition(".")[0] not in _NO_STATE:
             notes.append(f"{path}, a {kind}, is left as the script makes it")
     return verdict, notes
 

@@ -37,7 +37,9 @@ class Checkpoint:
     role: ClassVar[Literal["persist"]] = "persist"
 
     directory: Path | None = attrs.field(
-        default=None, metadata={"help": "where; default checkpoints/<name of the script>"}
+        default=None,
+        converter=attrs.converters.optional(Path),
+        metadata={"help": "where; default checkpoints/<name of the script>"},
     )
     every_n_epochs: int | None = _option(None, "1 where there are epochs; 0: none", _counted)
     every_n_steps: int | None = _option(None, "optimizer updates", _positive)
@@ -52,10 +54,21 @@ class Checkpoint:
     grace_seconds: float = _option(30.0, "that a signal waits for a batch's end", _positive)
 
     def __attrs_post_init__(self) -> None:
-        self._writer = Writer(Path(), self.keep_last, self.keep_best)
         self._cadence = Cadence(
             epochs=self.every_n_epochs, steps=self.every_n_steps, seconds=self.every_n_seconds
         )
+        self._begin(Path())
+        self._off = True  # until a run has begun
+        # An attribute that is no function is no hook: what the options do not need costs nothing.
+        unneeded = [] if self.save_on_signal else ["on_signal"]
+        unneeded += [] if self.every_n_steps else ["on_batch_end"]
+        unneeded += [] if self.keep_best else ["on_log", "on_validation_start"]
+        for hook in unneeded:
+            setattr(self, hook, None)
+
+    def _begin(self, base: Path) -> None:
+        """Know nothing yet: one plugin may see several runs."""
+        self._writer = Writer(base, self.keep_last, self.keep_best)
         self._schedule = Schedule()
         self._clock = Clock(0, lambda: None)
         self._watch = Watch(Monitor(self.monitor, self.mode), self.name, self.wait_epochs)
@@ -67,12 +80,6 @@ class Checkpoint:
         self._verdict: str | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._said: set[str] = set()
-        # An attribute that is no function is no hook: what the options do not need costs nothing.
-        unneeded = [] if self.save_on_signal else ["on_signal"]
-        unneeded += [] if self.every_n_steps else ["on_batch_end"]
-        unneeded += [] if self.keep_best else ["on_log", "on_validation_start"]
-        for hook in unneeded:
-            setattr(self, hook, None)
 
     def about(self, run: Run) -> str:
         """What it is about to do."""
@@ -99,8 +106,8 @@ class Checkpoint:
     @hookimpl
     def on_run_start(self, run: Run) -> None:
         """Continue what is to be continued, before anything of the user's runs."""
+        self._begin(self._directory(run))
         run.grace_seconds = self.grace_seconds
-        self._writer.base = self._directory(run)
         self._off = run.rank != 0
         if self.keep_best:
             self._watch.monitor.check(self.name)
@@ -114,13 +121,8 @@ class Checkpoint:
     def on_run_end(self, run: Run) -> None:
         """Say what was written."""
         self._clock.stop()
-        writer = self._writer
-        if writer.last is not None:
-            count = "one checkpoint" if writer.written == 1 else f"{writer.written} checkpoints"
-            run.note(f"wrote {count}, the last:  {places.shown(writer.last, run.folder)}")
-        if writer.best is not None:
-            where = places.shown(writer.best.key, run.folder)
-            run.note(f"the best ({self._watch.name} {writer.best.value:.6g}):  {where}")
+        for line in self._writer.summary(run.folder, self._watch.name):
+            run.note(line)
 
     @hookimpl
     def on_exception(self, run: Run, error: BaseException) -> None:

@@ -110,6 +110,17 @@ class Writer:
             except SnapshotError as error:
                 tell(str(error))
 
+    def summary(self, folder: Path, monitor: str | None) -> list[str]:
+        """What was written, for the closing lines."""
+        lines = []
+        if self.last is not None:
+            count = "one checkpoint" if self.written == 1 else f"{self.written} checkpoints"
+            lines.append(f"wrote {count}, the last:  {places.shown(self.last, folder)}")
+        if self.best is not None:
+            where = places.shown(self.best.key, folder)
+            lines.append(f"the best ({monitor} {self.best.value:.6g}):  {where}")
+        return lines
+
     def _last_number(self, place: Path) -> int:
         from hookcore.snapshot import clean_stale
 
