@@ -11,7 +11,7 @@ from attrs import validators
 import hookcore
 from hookcore.monitors import Monitor, Watch, is_held_out
 from hookcore_earlystop.patience import Patience, Rule
-from hookcore_earlystop.words import Place, best, number, reason
+from hookcore_earlystop.words import Place, best, counted, number, reason
 
 
 def _option(default: Any, text: str, *checks: Any) -> Any:
@@ -91,7 +91,8 @@ class EarlyStop:
         self._best_weights = state["best_weights"]
         run.say(
             f"{self.name} goes on: {self._watch.name} has not improved for "
-            f"{self._patience.waited} {self._watch.unit} ({best(self._patience, self._best_at)})"
+            f"{counted(self._patience.waited, self._watch.unit)} "
+            f"({best(self._patience, self._best_at)})"
         )
 
     @hookcore.hookimpl

@@ -37,6 +37,11 @@ def best(patience: Patience, place: Place | None) -> str:
     return f"best {number(patience.best)}" + (f" {place}" if place else "")
 
 
+def counted(count: int, unit: str) -> str:
+    """``1 validation``, ``3 validations``."""
+    return f"{count} {unit if count != 1 else _ONE.get(unit, unit)}"
+
+
 def reason(
     cause: Cause, name: str, value: float, unit: str, patience: Patience, place: Place | None
 ) -> str:
@@ -51,7 +56,7 @@ def reason(
         place: Where the best value arrived.
     """
     rule = patience.rule
-    counted = f"{patience.waited} {unit if patience.waited != 1 else _ONE.get(unit, unit)}"
+    waited = counted(patience.waited, unit)
     if cause == "not finite":
         return f"{name} is {value} ({best(patience, place)})"
     if cause == "reached":
@@ -66,10 +71,10 @@ def reason(
     if cause == "baseline":
         assert rule.baseline is not None
         return (
-            f"{name} has not been better than the baseline {rule.baseline:g} for {counted} "
+            f"{name} has not been better than the baseline {rule.baseline:g} for {waited} "
             f"({best(patience, place)})"
         )
-    return f"{name} has not improved{_delta(rule)} for {counted} ({best(patience, place)})"
+    return f"{name} has not improved{_delta(rule)} for {waited} ({best(patience, place)})"
 
 
 def _delta(rule: Rule) -> str:

@@ -212,7 +212,7 @@ class LR(Options):
         ours = self._hands.is_ours(optimizer, group, new)
         self._observer.untouched = False
         by = self.policy if ours else _names(fit.schedulers) or "the loop"
-        self._report.changed(optimizer, fit.step, by, fit.has_epochs)
+        self._report.changed(optimizer, group, new, fit.step, by, has_epochs=fit.has_epochs)
         if self._acting and not ours:
             self._stand_down(run, f"the loop sets lr itself ({new:.4g} at step {fit.step})")
 

@@ -31,6 +31,7 @@ class _Known:
         label: What lines call its rate.
         groups: Its parameter groups.
         lrs: Rates of the last line, one a group.
+        now: Rates of the last step that is known of.
         changed_at: Step of the last change.
         lines: Lines said about it.
         series: Changes not told.
@@ -39,12 +40,13 @@ class _Known:
     label: str
     groups: list[Any]
     lrs: list[float]
+    now: list[float]
     changed_at: int | None = None
     lines: int = 0
     series: _Series | None = None
 
     def rates(self) -> list[float]:
-        """The rates of now."""
+        """The rates as they stand in the groups."""
         return [float(group["lr"]) for group in self.groups]
 
 
@@ -71,12 +73,16 @@ class Report:
             name = "lr" if len(many) == 1 else f"lr of {type(optimizer).__name__} {i}"
             self._see(optimizer, name)
 
-    def changed(self, optimizer: Any, step: int, by: str, has_epochs: bool) -> None:
-        """The rates of an optimizer have changed.
+    def changed(
+        self, optimizer: Any, group: int, new: float, step: int, by: str, *, has_epochs: bool
+    ) -> None:
+        """A rate of an optimizer has changed.
 
         Args:
             optimizer: It; its groups have the new rates.
-            step: Updates before the one that uses them.
+            group: Index of the parameter group.
+            new: Its rate.
+            step: Updates before the one that uses it.
             by: Who did it.
             has_epochs: Whether an epoch's end will come.
         """
@@ -84,6 +90,8 @@ class Report:
         if known is None:
             self._see(optimizer, f"lr of {type(optimizer).__name__} {len(self._known)}")
             return
+        if group < len(known.now):
+            known.now[group] = new
         if known.changed_at == step:  # another group's event
             return
         # Hot where the rate changes with every step: rates are compared only when a line is due.
@@ -94,9 +102,11 @@ class Report:
             series.by = by
             known.changed_at = step
             if not has_epochs and series.count % _LOOKS == 0:
+                known.now = known.rates()
                 self._tell(known, only_much=True)
             return
-        if known.lrs == known.rates():  # told when it was done
+        known.now = known.rates()
+        if known.lrs == known.now:  # told when it was done
             return
         alone = known.changed_at is None or step - known.changed_at > _NEAR
         known.changed_at = step
@@ -108,7 +118,7 @@ class Report:
         """Its rates have changed, and somebody has said so."""
         known = self._known.get(id(optimizer))
         if known is not None:
-            known.lrs = known.rates()
+            known.lrs, known.now = known.rates(), known.rates()
             known.series = None
 
     def epoch_ended(self) -> None:
@@ -123,14 +133,14 @@ class Report:
         self._known.clear()
 
     def _see(self, optimizer: Any, label: str) -> None:
-        known = self._known[id(optimizer)] = _Known(label, optimizer.param_groups, [])
-        known.lrs = known.rates()
+        known = self._known[id(optimizer)] = _Known(label, optimizer.param_groups, [], [])
+        known.lrs, known.now = known.rates(), known.rates()
 
     def _tell(self, known: _Known, *, only_much: bool = False, last: bool = False) -> None:
         series = known.series
         if series is None:
             return
-        before, after = known.lrs, known.rates()
+        before, after = known.lrs, list(known.now)
         if cut(before, after) == "":
             return
         if not last and (only_much or known.lines >= _LINES):

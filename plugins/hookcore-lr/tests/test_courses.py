@@ -115,10 +115,10 @@ def test_a_change_alone_is_said_at_once():
     report, one = Report(lines.append), optimizer(0.1, 0.1)
     report.start([one])
     setting(one, 0.05, 0.05)
-    report.changed(one, 100, "StepLR", True)
-    report.changed(one, 100, "StepLR", True)  # the second group's event
+    report.changed(one, 0, 0.05, 100, "StepLR", has_epochs=True)
+    report.changed(one, 1, 0.05, 100, "StepLR", has_epochs=True)
     setting(one, 0.05, 0.01)
-    report.changed(one, 300, "the loop", True)
+    report.changed(one, 1, 0.01, 300, "the loop", has_epochs=True)
     assert lines == [
         "lr 0.1 -> 0.05 at step 100 (StepLR)",
         "lr (group 1) 0.05 -> 0.01 at step 300 (the loop)",
@@ -133,7 +133,7 @@ def test_changes_with_every_step_are_summed_up(epochs):
     report.start([one])
     for step in range(1, 1001):
         setting(one, step / 1000)
-        report.changed(one, step, "LinearLR", epochs)
+        report.changed(one, 0, step / 1000, step, "LinearLR", has_epochs=epochs)
         if epochs and step % 100 == 0:
             report.epoch_ended()
     report.ended()
@@ -152,10 +152,23 @@ def test_many_epochs_do_not_flood():
     report.start([one])
     for epoch in range(500):
         setting(one, 0.99**epoch)
-        report.changed(one, 100 * epoch, "ExponentialLR", True)
+        report.changed(one, 0, 0.99**epoch, 100 * epoch, "ExponentialLR", has_epochs=True)
         report.epoch_ended()
     report.ended()
     assert 10 < len(lines) < 20
+
+
+def test_a_rate_that_no_step_used_is_not_told():
+    """A schedule sets one more when the last step is done."""
+    lines = []
+    report, one = Report(lines.append), optimizer(1.0)
+    report.start([one])
+    for step in range(1, 4):
+        setting(one, 1.0 + step)
+        report.changed(one, 0, 1.0 + step, step, "x", has_epochs=True)
+    setting(one, 9.0)
+    report.ended()
+    assert lines[-1] == "lr 2 -> 4 in 2 changes, steps 2 to 3 (x)"
 
 
 def test_several_optimizers_have_names():
@@ -164,8 +177,9 @@ def test_several_optimizers_have_names():
     report, one, two = Report(lines.append), optimizer(1.0), optimizer(2.0)
     report.start([one, two])
     setting(two, 1.0)
-    report.changed(two, 5, "x", False)
-    report.changed(optimizer(9.0), 5, "x", False)  # made later: nothing to compare with
+    report.changed(two, 0, 1.0, 5, "x", has_epochs=False)
+    # One that was made later: there is nothing to compare with.
+    report.changed(optimizer(9.0), 0, 9.0, 5, "x", has_epochs=False)
     report.told(optimizer(1.0))
     assert lines == ["lr of SimpleNamespace 1 2 -> 1 at step 5 (x)"]
 
