@@ -182,6 +182,8 @@ class Session:
     def _ending(self, how: How) -> str:
         run = self.run
         fit = run.fit
+        if fit is None and run.complete:
+            return "nothing was left to train: the checkpoint is of the training's end"
         if fit is None:
             return "no training loop was recognised (see: hookcore explain)"
         counts = f"{fit.step} steps"

@@ -198,6 +198,7 @@ class Run:
         stopped: A stop for the whole run, or None.
         notes: Lines for the end of the run.
         failed: Whether something was lost that the exit code must tell.
+        complete: Whether a resume found that nothing was left to train.
         grace_seconds: How long a signal waits for a head before it goes straight through.
     """
 
@@ -228,6 +229,7 @@ class Run:
         self.stopped: Stop | None = None
         self.notes: list[str] = []
         self.failed = False
+        self.complete = False
         self.grace_seconds = 30.0
         self.metrics = Metrics(self._refresh)
         self._claims = dict(claims or {})

@@ -109,8 +109,10 @@ class Pending:
             raise UsageError("this checkpoint belongs to another run", self._unreached, FRESH)
 
     def ended(self, run: Run) -> None:
-        """The run is over: say so if nothing of the checkpoint has come back."""
-        if not self.done:
+        """The run is over, and no fit has taken the checkpoint."""
+        if self.done:
+            run.complete = True
+        else:
             run.fail(f"nothing was resumed: {self._unreached}")
 
     @property

@@ -123,6 +123,7 @@ def test_a_finished_run_has_nothing_left_to_train(desk):
 
     assert again.status == 0
     assert again.result == first.result
+    assert said(again, "nothing was left to train")
 
 
 def test_an_edited_script_is_refused(desk):
