@@ -253,8 +253,6 @@ class Plain:
     def iteration_ended(self, loop: Loop, how: How) -> bool:
         """An iteration's body has been left; True where the loop must end here."""
         self._unwind_above(loop, "broke" if how == "finished" else how)
-        if self.taps is not None:
-            self.taps.depth = 0
         names = self._take_seen(loop.site.id)
         if self.pending is not None and self.pending.went_back(loop):
             return False

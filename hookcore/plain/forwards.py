@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hookcore.plain import table
+from hookcore.plain import gate, table
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -33,13 +33,20 @@ class Forwards:
     def __init__(self, host: Plain) -> None:
         self._host = host
         self._watched: list[tuple[Any, tuple[Any, Any]]] = []
+        self._roots: Mapping[Any, Any] = {}
         self._original: Callable[..., Any] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._watched)
 
-    def watch(self, models: Iterable[Any]) -> None:
-        """Hear the forward calls of these modules."""
+    def watch(self, models: Iterable[Any], roots: Mapping[Any, Any]) -> None:
+        """Hear the forward calls of these modules.
+
+        Args:
+            models: The modules.
+            roots: Those that stand for another one: what ``torch.compile`` has made of it.
+        """
+        self._roots = roots
         known = {id(model) for model, _ in self._watched}
         for model in models:
             if id(model) not in known:
@@ -63,6 +70,8 @@ class Forwards:
             self._original = None
 
     def _began(self, module: Any, args: Any, kwargs: Any) -> None:
+        if gate.compiling():
+            return  # traced: a constant to Dynamo, and nothing of us is in the graph
         host = self._host
         fit = host.life.fit
         if fit is None or not host.mine():
@@ -75,13 +84,15 @@ class Forwards:
             host.trained()
         fire = host.life.events.on_forward_start
         if fire is not None:
-            fire(host.run, fit, module, args, kwargs)
+            fire(host.run, fit, self._roots.get(module, module), args, kwargs)
 
     def _ended(self, module: Any, _args: Any, output: Any) -> None:
+        if gate.compiling():
+            return
         host = self._host
         fire = host.life.events.on_forward_end
         if fire is not None and host.life.fit is not None and host.mine():
-            fire(host.run, host.life.fit, module, output)
+            fire(host.run, host.life.fit, self._roots.get(module, module), output)
 
     def _reducer(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """``Module.__reduce_ex__`` that leaves our hooks out of copies and pickles."""

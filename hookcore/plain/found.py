@@ -38,6 +38,12 @@ class Found:
         roots = [_unwrapped(m) for m in owners if id(m) not in inner]
         return list({id(m): m for m in roots}.values())
 
+    def compiled(self, roots: Iterable[Any]) -> dict[Any, Any]:
+        """What ``torch.compile`` has made of root modules, each with its root."""
+        mine = {id(root): root for root in roots}
+        inner = ((m, m._modules.get("_orig_mod")) for m in self.modules)  # noqa: SLF001 - no public word for it
+        return {m: mine[id(root)] for m, root in inner if id(root) in mine}
+
     def schedulers_of(self, optimizers: Iterable[Any]) -> tuple[Any, ...]:
         """Schedulers that drive one of the optimizers; parts of a chain are left to the chain."""
         mine = {id(o) for o in optimizers}

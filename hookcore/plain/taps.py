@@ -34,15 +34,18 @@ class Taps:
     Attributes:
         depth: Steps that are running inside one another; a subclass that calls ``super().step()``
             fires the global hooks twice, and an optimizer may wrap another.
+        begun: The host's clock at the outermost of them. A later clock tells that it has raised.
     """
 
     def __init__(self, host: Plain) -> None:
         self.host = host
         self.depth = 0
+        self.begun = 0
         self._births: dict[int, int] = {}
         self._optimizers: set[Any] = set()
         self._trained: set[int] = set()
         self._models: list[Any] = []
+        self._compiled: dict[Any, Any] = {}
         self._rates: dict[Any, list[Any]] = {}
         self._handles: list[Any] = []
         self.forwards = Forwards(host)
@@ -81,6 +84,7 @@ class Taps:
         self._optimizers.clear()
         self._trained.clear()
         self._models.clear()
+        self._compiled.clear()
         self._rates.clear()
         self._found = None
         self._without = None
@@ -159,6 +163,7 @@ class Taps:
         parameters = self._parameters_of(optimizer)
         roots = found.roots_of(parameters)
         self._models += [m for m in roots if not any(m is known for known in self._models)]
+        self._compiled.update(found.compiled(self._models))
         for model in roots:
             parameters.update(id(p) for p in model.parameters())
         self._trained |= parameters
@@ -210,9 +215,10 @@ class Taps:
         host = self.host
         if optimizer not in self._optimizers and not self._first_step(optimizer):
             return
-        self.depth += 1
-        if self.depth > 1:
+        if self.depth and self.begun == host.clock:
+            self.depth += 1
             return
+        self.depth, self.begun = 1, host.clock
         fit = host.life.fit
         if fit is None:
             return
@@ -276,7 +282,7 @@ class Taps:
 
     def watch(self) -> None:
         """Hear the trained models' forward calls."""
-        self.forwards.watch(self._models)
+        self.forwards.watch((*self._models, *self._compiled), self._compiled)
 
     def batches_begin(self) -> None:
         """The batch loop runs: its forwards are training, no need to look at each.
