@@ -10,6 +10,7 @@ import attrs
 import hookcore
 from hookcore.monitors import Direction
 from hookcore_lr.courses import Course, FunctionCourse, LossCourse, load_function
+from hookcore_lr.forecast import PlateauForecast
 from hookcore_lr.options import Options
 
 if TYPE_CHECKING:
@@ -91,15 +92,20 @@ class Policy:
         return make(groups, fit)
 
     def plateau(self, groups: Groups, mode: Direction) -> Course:
-        """The course of policy "plateau"; an observer asks for it too."""
+        """The course of policy "plateau"."""
         from hookcore_lr.shadow import PlateauCourse
 
-        o = self.options
-        return PlateauCourse(
-            groups, mode=mode, min_lr=self._each("min_lr", groups, [0.0] * len(groups)),
-            factor=o.factor, patience=o.patience, threshold=o.threshold,
-            threshold_mode=o.threshold_mode, cooldown=o.cooldown, eps=o.eps,
-        )  # fmt: skip
+        return PlateauCourse(groups, mode=mode, **self._plateau_options(groups))
+
+    def forecast(self, groups: Groups, mode: Direction) -> PlateauForecast:
+        """What policy "plateau" would do, for who only observes."""
+        lrs = [float(group["lr"]) for group in groups]
+        return PlateauForecast(lrs=lrs, mode=mode, **self._plateau_options(groups))
+
+    def _plateau_options(self, groups: Groups) -> dict[str, Any]:
+        names = ("factor", "patience", "threshold", "threshold_mode", "cooldown", "eps")
+        bounds = self._each("min_lr", groups, [0.0] * len(groups))
+        return {"min_lr": bounds, **{name: getattr(self.options, name) for name in names}}
 
     def _loss(self, groups: Groups, fit: hookcore.Fit) -> Course:  # noqa: ARG002 - as its sisters
         base, o = [group["lr"] for group in groups], self.options
