@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hookcore.plain import gate, table
 from hookcore.plain.roles import Roles, assign, may_have_role
-from hookcore.plain.sites import BatchLoop, ForLoop, Loop, LoopRole, draws_own_bar, loaders_in
+from hookcore.plain.sites import (
+    BatchLoop,
+    ForLoop,
+    Loop,
+    LoopRole,
+    draws_own_bar,
+    loaders_in,
+    underlying,
+)
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -90,8 +99,9 @@ class Recognition:
         if roles is None:
             return
         self.roles = roles
-        # What is born inside the call is trained by this call alone.
-        self.by_call = host.calls and not roles.epochs and born < 0
+        # What is born inside the call is trained by this call alone; and a loop that counts steps
+        # is no pass over data.
+        self.by_call = host.calls and not roles.epochs and born < 0 and not _counts(roles.batch)
         self._assign(roles)
         fit = host.life.new_fit()
         fit.has_epochs = roles.epochs or self.by_call
@@ -180,6 +190,12 @@ class Recognition:
         for _ in range(batches):
             life.start_batch()
             life.end_batch("finished")
+
+
+def _counts(loop: Loop) -> bool:
+    """Whether a loop goes by a count or a condition, and not over data."""
+    iterable = underlying(loop.iterable)
+    return loop.site.kind == "while" or type(iterable) in (range, itertools.count)
 
 
 def _counted(loop: Loop, iteration: int, batch: Loop) -> int:

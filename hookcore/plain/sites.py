@@ -184,6 +184,12 @@ def total_of(iterable: Any) -> int | None:
     return None
 
 
+def underlying(iterable: Any) -> Any:
+    """What a tqdm bar iterates over; anything else as it is."""
+    bar = _tqdm(iterable)
+    return iterable if bar is None else getattr(bar, "iterable", bar)
+
+
 def loaders_in(iterable: Any) -> list[Any]:
     """DataLoaders, or their running iterators, that an iterable draws from."""
     data = sys.modules.get("torch.utils.data")
