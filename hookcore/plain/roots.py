@@ -8,6 +8,7 @@ import os
 import sysconfig
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import attrs
 
@@ -65,12 +66,12 @@ def project_of(folder: str) -> Roots:
     Args:
         folder: The script's folder.
     """
-    home = os.path.expanduser("~")
-    place = os.path.abspath(folder)
-    while os.path.dirname(place) != place and place != home:
-        if any(os.path.exists(os.path.join(place, mark)) for mark in _MARKS):
-            return folders(place)
-        place = os.path.dirname(place)
+    place = Path(folder).resolve()
+    for above in (place, *place.parents):
+        if above in (Path.home(), Path(above.anchor)):
+            break
+        if any((above / mark).exists() for mark in _MARKS):
+            return folders(str(above))
     return folders(folder)
 
 
