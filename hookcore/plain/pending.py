@@ -35,6 +35,7 @@ class Pending:
         self._snapshot = snapshot
         self._loop: Loop | None = None
         self._restored = False
+        self._checked: set[str] = set()
         self.position = snapshot.position
         self.weights_only = host.run.resume == "weights"
         self.done = False
@@ -57,7 +58,9 @@ class Pending:
         if self._loop is not None or self.weights_only:
             return False
         folder = str(self._host.run.folder)
-        self._check_code(digests(loop, folder), all_of_them=False)
+        if loop.site.path not in self._checked:
+            self._checked.add(loop.site.path)
+            self._check_code(digests(loop, folder), all_of_them=False)
         if site_key(loop, folder) != list(self.position["site"]):
             return False
         if self._host.entries[loop.site.id] != self.position["entry"]:

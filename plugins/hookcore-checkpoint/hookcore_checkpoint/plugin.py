@@ -128,13 +128,13 @@ class Checkpoint:
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Keep at least the weights."""
         if self.save_on_exception and run.fit is not None and not self._is_saved(run.fit):
-            run.capture(type(error).__name__)
+            self._ask(run, type(error).__name__)
 
     @hookimpl
     def on_signal(self, run: Run, signal: int) -> None:
         """Save; the user's handler, or the end of the process, comes after that."""
         if run.fit is not None and not self._is_saved(run.fit):
-            run.capture(signals.Signals(signal).name)
+            self._ask(run, signals.Signals(signal).name)
 
     # -- the fit ---------------------------------------------------------------------------
 
@@ -173,13 +173,13 @@ class Checkpoint:
             self._arrived(self._watch.epoch_ended(run, fit, how))
         due = self._schedule.epoch_due(fit.epochs_done, fit.total_epochs)
         if due and how == "finished" and not fit.replaying:
-            run.capture(each(self._schedule.epochs, "epoch"))
+            self._ask(run, each(self._schedule.epochs, "epoch"))
 
     @hookimpl
     def on_stop(self, run: Run, fit: Fit) -> None:
         """The last moment at which a stopped training can be saved whole."""
         if not self._is_saved(fit):
-            run.capture("the stop")
+            self._ask(run, "the stop")
 
     @hookimpl
     def on_batch_end(self, run: Run, fit: Fit) -> None:
@@ -187,7 +187,7 @@ class Checkpoint:
         due = self._schedule.batch_ended(fit.step) and not fit.replaying
         if due and not self._epoch_follows(fit):
             self._asked_at = fit.batches
-            run.capture(self._steps)
+            self._ask(run, self._steps)
 
     # -- metrics ---------------------------------------------------------------------------
 
@@ -209,16 +209,14 @@ class Checkpoint:
         if self.keep_best:
             self._arrived(self._watch.validation_ended(run, fit, metrics))
         if self._schedule.validations and not fit.replaying:
-            run.capture(_VALIDATION)
+            self._ask(run, _VALIDATION)
 
     # -- saving ----------------------------------------------------------------------------
 
     @hookimpl
     def on_checkpoint_save(self, run: Run, fit: Fit, snapshot: Snapshot) -> None:
         """Write, and take away what is too many."""
-        # A fit that runs again on the way to the one to be resumed is saved already.
-        awaited = self._awaited is not None and fit.index <= self._awaited
-        if self._off or awaited or self._is_early(fit, snapshot.header.reason):
+        if self._is_idle(run) or self._is_early(fit, snapshot.header.reason):
             return
         self._clock.wind()
         kind, reason = snapshot.header.kind, snapshot.header.reason
@@ -274,6 +272,15 @@ class Checkpoint:
     def _better(self, new: float, best: float | None) -> bool:
         return better(new, best, self._watch.mode)
 
+    def _ask(self, run: Run, reason: str) -> None:
+        if not self._is_idle(run):
+            run.capture(reason)
+
+    def _is_idle(self, run: Run) -> bool:
+        """Whether there is nothing to do: a fit on the way to the one to be resumed is saved."""
+        again = self._awaited is not None and run.fit is not None and run.fit.index <= self._awaited
+        return self._off or again
+
     def _is_saved(self, fit: Fit) -> bool:
         return self._saved_at == (fit.index, fit.step, fit.batches)
 
@@ -293,7 +300,7 @@ class Checkpoint:
     def _ring(self, run: Run, fit: Fit) -> None:
         """In the clock's thread."""
         if not (self._schedule.validations and fit.validations):
-            run.capture(f"every {self._schedule.seconds:g} s")
+            self._ask(run, f"every {self._schedule.seconds:g} s")
 
     def _once(self, run: Run, text: str) -> None:
         if text not in self._said:
