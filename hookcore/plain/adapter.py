@@ -182,7 +182,7 @@ class Plain:
             validating = life.in_validation
             self.evaluation.returned(frame, self.scalars.returned(function, seen, validating))
             if life.in_batch and not validating:
-                gate.frames.discard(function)  # it is called in batches: no helper of the epochs
+                gate.frames.pop(function, None)  # it is called in batches: no helper of the epochs
         loop = None if site_id is None else self._topmost(site_id, frame)
         if loop is not None:
             if seen:  # the variables of the function's loops are among them
@@ -196,7 +196,7 @@ class Plain:
 
     def write_back(self, site_id: int) -> None:
         """A frame has shown its names and takes the checkpoint's values for them."""
-        gate.back.discard(site_id)
+        gate.back.pop(site_id, None)
         if self.pending is not None:
             self.given = self.pending.put_back(self._take_seen(site_id))
 
@@ -211,7 +211,7 @@ class Plain:
         site = loop.site.id
         self.entries[site] = self.entries.get(site, -1) + 1
         if self.pending is not None and self.pending.reached(loop):
-            gate.back.add(site)
+            gate.back[site] = None
         elif loop.role == "batch" and self.taps is not None:
             if self.unusual:
                 self.evaluation.over()
@@ -351,7 +351,7 @@ class Plain:
         """Have every loop of the fit show its names at the end of its iteration."""
         for loop in self.stack:
             if loop.role is not None:
-                gate.tails.add(loop.site.id)
+                gate.tails[loop.site.id] = None
 
     # -- what Run and Fit ask for ----------------------------------------------------------
 
@@ -359,7 +359,7 @@ class Plain:
         """Have the batch loop show its variables at the end of its current iteration."""
         roles = self.recognition.roles
         if roles is not None and (roles.batch.site.names or roles.batch.site.module_level):
-            gate.tails.add(roles.batch.site.id)
+            gate.tails[roles.batch.site.id] = None
             self.unusual = True
 
     def awaits_names(self) -> bool:
@@ -373,7 +373,7 @@ class Plain:
         """Have the fit's outermost loop show its names at the end of its current iteration."""
         roles = self.recognition.roles
         if roles is not None and roles.outer.site.names:
-            gate.tails.add(roles.outer.site.id)
+            gate.tails[roles.outer.site.id] = None
             self.unusual = True
 
     def capture(self, reason: str) -> Any:
@@ -393,7 +393,7 @@ class Plain:
             return None
         self._wanted.discard(site.id)
         if loop.role == "batch":
-            gate.tails.discard(site.id)
+            gate.tails.pop(site.id, None)
         return state.capture(self, loop, names, reason)
 
     def emergency(self, fit: Fit, reason: str) -> Any:
@@ -508,7 +508,7 @@ class Plain:
         life, role = self.life, loop.role
         if names or self.unusual:
             if role == "batch":
-                gate.tails.discard(loop.site.id)
+                gate.tails.pop(loop.site.id, None)
             arrivals = self.scalars.ended(loop, names, self.evaluation.counts)
             if arrivals.before:
                 life.arrived(arrivals.before, "epoch" if role in ("epoch", "both") else "batch")
@@ -559,7 +559,7 @@ class Plain:
             return
         self.idle.add(site.id)
         if isinstance(loop, WhileLoop):
-            gate.dead.add(site.id)
+            gate.dead[site.id] = None
 
 
 def _importing(module: Any) -> bool:

@@ -130,4 +130,4 @@ def arm(result: Rewritten, gate: Any) -> None:
     """Let a file's ``while`` loops cost one inlined guard until a run begins."""
     if getattr(gate, "host", None) is None:
         sites = (table.SITES[number] for number in result.file.sites)
-        gate.dead.update(site.id for site in sites if site.kind == "while")
+        gate.dead.update({site.id: None for site in sites if site.kind == "while"})

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-back: set[int] = set()
+# Dicts, used as sets: Dynamo guards the one key that traced code asks for, of a set it guards all.
+back: dict[int, None] = {}
 """Sites whose next body is replaced by the restoring of a checkpoint."""
-tails: set[int] = set()
+tails: dict[int, None] = {}
 """Sites whose names somebody wants at the end of an iteration."""
-frames: set[int] = set()
+frames: dict[int, None] = {}
 """Functions whose names somebody wants at their return."""
-dead: set[int] = set()
+dead: dict[int, None] = {}
 """While sites that nobody watches: all of them outside a run."""
 bound: dict[int, int] = {}
 """Bindings that happened: 1, or 2 once a validation has begun after them."""
@@ -138,7 +139,7 @@ def open_for(new: Plain | None, whiles: Callable[[], Iterable[int]]) -> None:
     bound.clear()
     dead.clear()
     if new is None:
-        dead.update(whiles())
+        dead.update(dict.fromkeys(whiles()))
 
 
 def _in_child() -> None:

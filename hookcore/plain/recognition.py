@@ -118,8 +118,8 @@ class Recognition:
             if loop.role is not None and draws_own_bar(loop.iterable):
                 host.run.take("terminal", f"the loop's own bar at {loop.site.where}")
         if roles.epochs:
-            gate.tails.add(roles.outer.site.id)
-        gate.frames.update(table.FUNCTIONS)
+            gate.tails[roles.outer.site.id] = None
+        gate.frames.update(dict.fromkeys(table.FUNCTIONS))
         self._start(fit, roles)
         if taps is not None and not self.one_level:
             taps.batches_begin()

@@ -696,7 +696,7 @@ def test_a_while_is_told_of_each_iteration_and_can_be_ended():
 def test_a_dead_while_calls_nothing():
     result = load("n = 0\nwhile f(n) < 3: n += 1")
     gate = inert.Gate()
-    gate.dead.update(result.file.sites)
+    gate.dead.update(dict.fromkeys(result.file.sites))
     exec(result.code, {GATE: gate, "f": lambda x: x})
     assert gate.calls == [("left", *result.file.sites)]
 
@@ -787,7 +787,7 @@ def test_a_restore_replaces_one_body_and_binds_names():
     )
     (number,) = result.file.sites
     gate = inert.Gate()
-    gate.back.add(number)
+    gate.back[number] = None
     gate.given = {"best": 40, "absent": 1}
     log, out = execute(result.code, gate)
     assert log == [(epoch, 40) for epoch in (1, 2, 3, 4)]

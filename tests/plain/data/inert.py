@@ -13,8 +13,8 @@ class Gate:
     host = None
 
     def __init__(self, watching=False):
-        self.back, self.dead, self.bound = set(), set(), {}
-        self.tails, self.frames = (Everything(), Everything()) if watching else (set(), set())
+        self.back, self.dead, self.bound = {}, {}, {}
+        self.tails, self.frames = (Everything(), Everything()) if watching else ({}, {})
         self.calls, self.seen, self.given = [], {}, {}
 
     def each(self, site, iterable):
@@ -47,7 +47,7 @@ class Gate:
 
     def restore(self, site):
         self.calls.append(("restore", site))
-        self.back.discard(site)
+        self.back.pop(site, None)
 
     def has(self, name):
         return name in self.given
