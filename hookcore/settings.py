@@ -146,8 +146,17 @@ def resolve(
         for name, value in environ.items()
         if name.startswith("HOOKCORE_") and name not in VARIABLES
     }
-    enabled = flag(environ.get("HOOKCORE") or "1", "HOOKCORE")
+    enabled = switched_on(environ)
     return attrs.evolve(_merge(layers), enabled=enabled, variables=variables, file=file)
+
+
+def switched_on(environ: Mapping[str, str]) -> bool:
+    """Whether hookcore does anything at all: ``HOOKCORE=0`` is the kill switch.
+
+    Raises:
+        UsageError: The variable is neither on nor off.
+    """
+    return flag(environ.get("HOOKCORE") or "1", "HOOKCORE")
 
 
 def _merge(layers: list[Said]) -> Settings:

@@ -110,15 +110,15 @@ def story(recorder, *only):
     return " ".join(words)
 
 
-def seed():
+def seed(number=1):
     """Every generator at the same place."""
-    random.seed(1)
+    random.seed(number)
     for name in ("numpy", "torch"):
         module = sys.modules.get(name)
         if name == "numpy" and module is not None:
-            module.random.seed(1)
+            module.random.seed(number)
         elif module is not None:
-            module.manual_seed(1)
+            module.manual_seed(number)
 
 
 def draw():
@@ -164,6 +164,11 @@ class Lab:
             self.module(source, sites=False, prelude=prelude),
             self.module(source, prelude=prelude),
         )
+
+    @staticmethod
+    def seed(number=1):
+        """Every generator at the same place."""
+        seed(number)
 
     def bare(self, function, *args):
         """Call it without a run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import inspect
+import os
 import sys
 import types
 import warnings
@@ -18,6 +19,7 @@ from hookcore.plain.adapter import Plain
 from hookcore.plain.explicit import settings_of_call, way_of
 from hookcore.plain.install import Swapped, swap, unwrap
 from hookcore.session import Session
+from hookcore.settings import switched_on
 from hookcore.training import Run
 
 P = ParamSpec("P")
@@ -35,7 +37,9 @@ class Instrumented(Generic[P, R]):
         run: The last run, None before the first call.
     """
 
-    def __init__(self, loop: Callable[P, R], call: Mapping[str, Any], swapped: Swapped) -> None:
+    def __init__(
+        self, loop: Callable[P, R], call: Mapping[str, Any], swapped: Swapped | None
+    ) -> None:
         functools.update_wrapper(self, loop)
         self.__wrapped__ = loop
         self.run: Run | None = None
@@ -74,6 +78,8 @@ class Instrumented(Generic[P, R]):
         settings = settings_of_call(self._call, "instrument")
         if not settings.enabled:
             return self._loop(*args, **kwargs)
+        if self._swapped is None:
+            self._swapped = swap(unwrap(self._loop))
         self._swapped.refresh()  # what has been defined since, below a decorator above all
         session = Session(settings, _name_of(self._loop), Plain(calls=True))
         self.run = session.open()
@@ -87,7 +93,8 @@ class Instrumented(Generic[P, R]):
     def restore(self) -> None:
         """Put the original code back into every function of the loop's files."""
         self.close()
-        self._swapped.restore()
+        if self._swapped is not None:
+            self._swapped.restore()
 
     def _continue(self, session: Session, args: Any, kwargs: Any) -> R:
         if session.host.stack:  # the loop calls itself: it is inside its own run
@@ -206,6 +213,9 @@ def _instrumented(loop: Any, call: Mapping[str, Any]) -> Any:
         if all(value is None for value in call.values()):
             return loop
         loop = loop.__wrapped__
+    if not switched_on(os.environ):
+        # Not even rewritten; the first call after it was switched on does that.
+        return Instrumented(loop, call, None) if callable(loop) else loop
     if sys.modules.get("torch") is None and not _torch_is_installed():
         raise HookcoreError(
             "instrument() rewrites loops of PyTorch, and PyTorch is not installed",
