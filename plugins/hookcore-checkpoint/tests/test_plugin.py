@@ -9,6 +9,7 @@ from hookcore.testing import assert_plugin_contract, isolated_manager
 from hookcore_checkpoint import Checkpoint
 
 
+@pytest.mark.torch
 def test_contract():
     assert_plugin_contract(Checkpoint)
 

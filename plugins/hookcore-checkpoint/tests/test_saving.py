@@ -270,3 +270,67 @@ def test_an_iterator_that_is_carried_along(desk):
 
     assert said(ended, "batches is a torch.*Iter, whose place cannot be saved")
     assert said(desk.run("--resume", name), "the run starts fresh")
+
+
+# -- other ways in --------------------------------------------------------------------------
+
+
+def test_an_instrumented_function(desk):
+    name = desk.put(
+        "called.py",
+        """
+        import sys, torch, hookcore
+        from torch import nn
+
+        def train(epochs=3):
+            torch.manual_seed(0)
+            data, losses = torch.randn(12, 2), []
+            model = nn.Linear(2, 1)
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+            for epoch in range(epochs):
+                for part in torch.randperm(12).split(4):
+                    loss = (model(data[part]) ** 2).mean()
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    losses.append(loss.item())
+                if sys.argv[1:] == [str(epoch)]:
+                    sys.exit(5)
+            return losses
+
+        bare = train()
+        resume = "must" if sys.argv[1:] == ["go on"] else None
+        again = hookcore.instrument(train, only=["checkpoint"], resume=resume)()
+        print("RESULT", "true" if again == bare else "false")
+        """,
+    )
+    first = desk.bare(name)
+    assert first.result is True
+    assert desk.checkpoints("train")[-1] == "epoch-0003-step-000009"
+    assert desk.bare(name, "go on").result is True
+
+
+def test_loops_that_are_declared_are_saved_for_their_weights(desk):
+    name = desk.put(
+        "declared.py",
+        """
+        import torch, hookcore
+        from torch import nn
+
+        model = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with hookcore.run(only=["checkpoint"], name="by hand"):
+            for epoch in hookcore.epochs(range(2)):
+                for part in hookcore.batches(torch.randn(12, 2).split(4)):
+                    optimizer.zero_grad()
+                    model(part).sum().backward()
+                    optimizer.step()
+        """,
+    )
+    ended = desk.bare(name)
+
+    assert said(ended, "can be used, but not resumed from: the loop at declared.py")
+    assert desk.checkpoints("by_hand") == [
+        "epoch-0001-step-000003-partial",
+        "epoch-0002-step-000006-partial",
+    ]
