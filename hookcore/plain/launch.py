@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import HookcoreError
 from hookcore.plain.adapter import Plain
@@ -54,7 +55,7 @@ def launch(target: str, argv: Sequence[str], *, is_module: bool, settings: Setti
         try:
             found.run()
         except BaseException as error:
-            strip_frames(error)
+            _show_as_bare(error)
             session.close(way_of(error), error)
             if isinstance(error, SystemExit) and not error.code and session.run.failed:
                 return 1
@@ -68,6 +69,25 @@ def _run_bare(found: Target) -> int:
     try:
         found.run(rewriting=False)
     except BaseException as error:
-        strip_frames(error)
+        _show_as_bare(error)
         raise
     return 0
+
+
+def _show_as_bare(error: BaseException) -> None:
+    """Let Python print the traceback that the script has without hookcore.
+
+    On its way up to the interpreter, where it decides on the exit code, the error passes through
+    our own frames once more. Who shows it in the end, the user's own hook perhaps, sees none.
+    """
+    strip_frames(error)
+    bare, before = error.__traceback__, sys.excepthook
+
+    def show(kind: type[BaseException], value: BaseException, traceback: Any) -> None:
+        sys.excepthook = before
+        if value is error:
+            traceback = value.__traceback__ = bare
+        before(kind, value, traceback)
+
+    if not isinstance(error, SystemExit):
+        sys.excepthook = show
