@@ -61,8 +61,9 @@ class Constants:
 
     def concerns(self, path: str) -> bool:
         """Whether the loop can have to do with what stands at this path."""
-        name = _PARTS.split(path)[0]
-        return ":" in path or name in self._mentioned
+        module, colon, rest = path.partition(":")
+        name = _PARTS.split(rest if colon else module)[0]
+        return name in self._mentioned or (bool(colon) and name in self._changes.used)
 
     def _own_name(self, path: str) -> str:
         """The path as the loop's own code writes it."""
@@ -150,12 +151,14 @@ class _Changes:
         attributes: Attributes assigned outside ``__init__``.
         declared: Names declared global or nonlocal.
         exposed: Names of tensors whose memory is handed out.
+        used: Names that functions mention.
         dynamic: Whether anything is changed by a name in a string.
     """
 
     attributes: set[str] = attrs.field(factory=set)
     declared: set[str] = attrs.field(factory=set)
     exposed: set[str] = attrs.field(factory=set)
+    used: set[str] = attrs.field(factory=set)
     dynamic: bool = False
 
     def note(self, node: ast.AST) -> None:
@@ -169,6 +172,11 @@ class _Changes:
             self.dynamic = self.dynamic or node.attr == "__dict__"
         elif isinstance(node, ast.Assign) and _from_numpy(node.value):
             self.exposed.update(name for target in node.targets for name in _last_name(target))
+        elif isinstance(node, _SCOPES):
+            body = node.body if isinstance(node.body, list) else [node.body]
+            self.used.update(
+                name.id for part in body for name in ast.walk(part) if isinstance(name, ast.Name)
+            )
         elif isinstance(node, ast.Name):
             self.dynamic = self.dynamic or node.id in _DYNAMIC
 

@@ -13,6 +13,7 @@ from hookcore.plain import rng
 from hookcore.plain.reach import GRADIENT, Reach
 from hookcore.plain.refill import Refill
 from hookcore.plain.state import class_name
+from hookcore.plain.turning import turn_to
 from hookcore.snapshot import home
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class PutBack:
                 self._bind(path, result)
         for path, value in gradients:
             self._reach.tensors[path].grad = value.to(home(value))
+        for path, place in snapshot.position["iterators"].items():
+            iterator = self._reach.iterators.get(path)
+            if iterator is None or not turn_to(iterator, place):
+                raise _misfit(f"it has an iterator {path} at {place}, and here is none")
         for path, state in snapshot.rng["generators"].items():
             if path not in self._reach.generators:
                 raise _misfit(f"it has a random generator {path}, here is none")

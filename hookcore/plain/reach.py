@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hookcore.plain import rng, table
+from hookcore.plain.turning import place_of
 from hookcore.snapshot import encodable
 
 GRADIENT = " (gradient)"
@@ -47,6 +48,7 @@ class Reach:
         objects: Objects with ``state_dict`` and ``load_state_dict``, by path.
         slots: Places of plain values, by path.
         generators: Explicit random generators, by path.
+        iterators: Iterators whose place can be told, by path.
         unknown: What has no state that could be taken, by path.
         owners: Lists, dictionaries and objects that have such places, by path.
         tensors: Tensors of the user's own that require gradients, by path.
@@ -57,6 +59,7 @@ class Reach:
         self.objects: dict[str, Any] = {}
         self.slots: dict[str, Slot] = {}
         self.generators: dict[str, Any] = {}
+        self.iterators: dict[str, Any] = {}
         self.unknown: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}
         self.tensors: dict[str, torch.Tensor] = {}
@@ -98,6 +101,10 @@ class Reach:
         if rng.is_generator(value):
             if not self._known(value):
                 self.generators[slot.path] = value
+            return
+        if place_of(value) is not None:
+            if not self._known(value):
+                self.iterators[slot.path] = value
             return
         if encodable(value, slot.path) is None:
             self.slots[slot.path] = slot

@@ -15,6 +15,7 @@ from torch.optim.optimizer import Optimizer
 from hookcore.plain import rng, table
 from hookcore.plain.constants import Constants
 from hookcore.plain.reach import GRADIENT, Reach
+from hookcore.plain.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
         position={
             **_position(host, loop if whole else None),
             "models": [reach.path_of(model) for model in fit.models],
+            "iterators": {path: place_of(it) for path, it in reach.iterators.items()},
         },
         objects=[_record(path, thing) for path, thing in reach.objects.items()],
         variables=_variables(reach, loop) if whole and loop is not None else {},

@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from hookcore.snapshot import Entry, Manifest, ObjectRecord, Snapshot
 
-_OWN = ("checkpoint", "digests", "models", "site", "entry")
+_OWN = ("checkpoint", "digests", "models", "iterators", "site", "entry")
 """Parts of a position that are for hookcore alone."""
 
 _NUMBERS = (int, float, complex, bool, str, bytes, type(None))
