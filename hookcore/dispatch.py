@@ -132,7 +132,8 @@ class Dispatch:
                 f"    except Exception as e: dispatch._failed(record{i}, {event.name!r}, e)",
             ]
         lines.append("    dispatch.speaker = previous")
-        exec("\n".join(lines), names)  # noqa: S102 - our own text: names of the contract, no input
+        code = compile("\n".join(lines), f"<hookcore fires {event.name}>", "exec")
+        exec(code, names)  # noqa: S102 - our own text: names of the contract, no input
         fire: Callable[..., None] = names[event.name]
         return fire
 

@@ -141,7 +141,8 @@ class Hookspecs:
 
         Models, optimizers and their learning rates are known and may be changed: what is set here
         holds for this first step. Iterations that went before it are delivered right after, with
-        ``fit.replaying`` true.
+        ``fit.replaying`` true; what was computed in them, and in the first batch before its step,
+        is not. After a resume a plugin's state is already back: it must not be reset here.
 
         Args:
             run: The run.

@@ -186,9 +186,9 @@ class Session:
             return "nothing was left to train: the checkpoint is of the training's end"
         if fit is None:
             return "no training loop was recognised (see: hookcore explain)"
-        counts = f"{fit.step} steps"
+        counts = _count(fit.step, "step")
         if fit.has_epochs:
-            counts = f"{fit.epochs_done} epochs, {counts}"
+            counts = f"{_count(fit.epochs_done, 'epoch')}, {counts}"
         if self.life.cut_short and fit.stopped is not None:
             why = f"was stopped by {fit.stopped.by}: {fit.stopped.reason}"
         elif how in ("exception", "exit"):
@@ -212,6 +212,10 @@ class Session:
             "end the run instead:  --strict",
             True,
         )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _integer(name: str, default: int) -> int:

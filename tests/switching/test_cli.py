@@ -225,7 +225,8 @@ def test_the_table(capsys, install):
     code, out, err = run(capsys, "plugins", "-p", "no:good", "-o", "options.patience=4")
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert lines[:2] == ["NAME PACKAGE STATUS", "good hookcore-good 1.2.0 blocked: -p no:good"]
+    assert lines[0] == "NAME PACKAGE STATUS"
+    assert "good hookcore-good 1.2.0 blocked: -p no:good" in lines
     assert lines[2] == (
         "importerror hookcore-importerror 0.3.0 broken: "
         "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"

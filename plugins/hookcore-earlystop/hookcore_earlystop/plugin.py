@@ -63,7 +63,7 @@ class EarlyStop:
         what = "a validation's loss or score" if self.monitor == "auto" else self.monitor
         verb = "only says when it would end" if self.shadow else "ends"
         back = ", restores the best weights" if self.restore_best and not self.shadow else ""
-        times = "arrival" if self.patience == 1 else f"{self.patience} arrivals"
+        times = "one arrival" if self.patience == 1 else f"{self.patience} arrivals"
         return f"{verb} the training when {what} has not improved for {times}{back}"
 
     # -- fit ----------------------------------------------------------------------------
