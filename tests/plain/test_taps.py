@@ -677,3 +677,26 @@ def test_one_listener_alone(lab, event):
     before = state_of_torch()
     assert lab.play(ours.train, plugins=[alone], quiet=True).same == lab.bare(bare.train).same
     assert state_of_torch() == before
+
+
+def test_a_loop_inside_a_step(lab):
+    """A closure that goes over the data is part of one step."""
+    source = """
+    def train():
+        model = make()
+        optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=2)
+        data = [(X[:8], Y[:8]), (X[8:], Y[8:])]
+        for epoch in range(3):
+            def closure():
+                optimizer.zero_grad()
+                total = 0.0
+                for x, y in data:
+                    loss = F.cross_entropy(model(x), y)
+                    loss.backward()
+                    total += loss
+                return total
+            optimizer.step(closure)
+        return weights(model)
+    """
+    assert names(lab, source, "on_optimizer_step_end") == ["optimizer_step_end"] * 3
+    assert lab.story(source) == "T( E( b s . )E E( b s . )E E( b s . )E )T R"
