@@ -106,9 +106,9 @@ class Scalars:
 
 
 def _numbers(name: str, value: Any) -> Iterable[tuple[str, Any]]:
-    """The scalar itself, or those of a small dict of scalars."""
+    """The scalar itself, or those of a small dict of scalars; a ``state_dict`` is none."""
     if isinstance(value, dict):
-        if len(value) <= _MOST_KEYS:
+        if type(value) is dict and len(value) <= _MOST_KEYS:
             for key, part in value.items():
                 if type(key) is str and type(part) is not bool and is_scalar(part):
                     yield f"{name}.{key}", part

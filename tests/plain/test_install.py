@@ -692,7 +692,6 @@ def wrapped():
         (staticmethod(plain), plain),
         (functools.lru_cache(plain), plain),
     ],
-    ids=str,
 )
 def test_a_loop_is_unwrapped(loop, function):
     assert install.unwrap(loop) is function
