@@ -77,7 +77,7 @@ def _plain(value: Any) -> Any:
 
 def _save_safetensors(weights: dict[str, Any], path: Path) -> None:
     try:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     except ImportError as error:
         raise SnapshotError(
             f"{path} was not written",
@@ -96,7 +96,8 @@ def _save_safetensors(weights: dict[str, Any], path: Path) -> None:
         key: value.detach().clone(memory_format=torch.contiguous_format)
         for key, value in weights.items()
     }
-    save_file(whole, path, metadata={"format": "pt"})
+    # Its save_file makes a file that only its owner may read, whatever the umask.
+    path.write_bytes(save(whole, metadata={"format": "pt"}))
 
 
 _SAVERS: dict[str, Callable[[dict[str, Any], Path], None]] = {

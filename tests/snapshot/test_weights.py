@@ -114,3 +114,14 @@ def test_a_name_of_no_format_and_one_that_exists(tmp_path):
 def test_no_model(tmp_path):
     with pytest.raises(SnapshotError, match="no model"):
         export(saved(tmp_path), tmp_path / "model.pt")
+
+
+def test_an_exported_file_is_as_readable_as_any_other(tmp_path):
+    """Both formats leave the file with the permissions that the umask gives."""
+    pytest.importorskip("safetensors")
+    folder = saved(tmp_path / "checkpoint", model=torch.nn.Linear(2, 2))
+    (tmp_path / "plain").touch()
+    for name in ("weights.pt", "weights.safetensors"):
+        made = export(folder, tmp_path / name)
+
+        assert made.stat().st_mode == (tmp_path / "plain").stat().st_mode
