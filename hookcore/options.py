@@ -189,8 +189,9 @@ def convert(value: Any, kind: Any, is_text: bool) -> Any:
     Strict: ``"three"`` is no int, ``2.5`` neither, and ``1`` is no bool. Text is read as people
     write it: yes and no, items with commas between them, ``none``.
     """
+    converter = _converter(is_text)  # outside: a missing cattrs is no wrong value
     try:
-        return _converter(is_text).structure(value, kind)
+        return converter.structure(value, kind)
     except (ValueError, TypeError):
         raise
     except Exception as error:  # cattrs' own, of a mapping or a nested class
