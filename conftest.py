@@ -24,6 +24,10 @@ if importlib.util.find_spec("hypothesis"):
     settings.register_profile("hookcore", deadline=None, derandomize=True, database=None)
     settings.load_profile("hookcore")
 
+# A job that a shell put in the background ignores Ctrl-C, and so would every child of the tests.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 STOCK = {"hookcore-progress", "hookcore-lr", "hookcore-earlystop", "hookcore-checkpoint"}
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 HAS_PLUGINS = {dist.name for dist in importlib.metadata.distributions()} >= STOCK

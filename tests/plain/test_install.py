@@ -692,6 +692,10 @@ def wrapped():
         (staticmethod(plain), plain),
         (functools.lru_cache(plain), plain),
     ],
+    ids=[
+        "function", "wrapped", "partials", "bound method", "method", "partial of a method",
+        "callable object", "class method", "static method", "cached",
+    ],
 )
 def test_a_loop_is_unwrapped(loop, function):
     assert install.unwrap(loop) is function

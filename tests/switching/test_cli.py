@@ -227,10 +227,10 @@ def test_the_table(capsys, install):
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "NAME PACKAGE STATUS"
     assert "good hookcore-good 1.2.0 blocked: -p no:good" in lines
-    assert lines[2] == (
+    assert (
         "importerror hookcore-importerror 0.3.0 broken: "
         "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"
-    )
+    ) in lines
     at = lines.index("options hookcore-options 2.0 active")
     assert lines[at + 1] == "hooks on_epoch_end"
     assert lines[at + 2].startswith("options patience=4, min_delta=0.0, verbose=False")
