@@ -15,10 +15,13 @@ def is_scalar(value: Any) -> bool:
     kind = type(value)
     if kind is float or kind is int or kind is bool:
         return True
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if dtype is None or not isinstance(shape, tuple) or callable(shape):
+    try:
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if dtype is None or not isinstance(shape, tuple):
+            return False
+        return math.prod(shape) == 1 and "complex" not in str(dtype) and hasattr(value, "item")
+    except Exception:  # noqa: BLE001 - a user's object may raise anything when it is asked
         return False
-    return math.prod(shape) == 1 and "complex" not in str(dtype) and hasattr(value, "item")
 
 
 def keep(value: Any) -> Any:

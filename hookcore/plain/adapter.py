@@ -167,12 +167,14 @@ class Plain:
         loop = self._topmost(site_id, frame)
         if loop is not None:
             self._close(loop, "broke" if loop.inside else "finished")
+            loop.forget()
 
     def failed(self, site_id: int, error: BaseException | None, frame: int) -> None:
         """An exception leaves the loop."""
         loop = self._topmost(site_id, frame)
         if loop is not None:
             self._close(loop, "exit" if isinstance(error, SystemExit) else "exception")
+            loop.forget()
 
     def returned(self, function: int, site_id: int | None, frame: int) -> None:
         """A function returns, from inside a loop where ``site_id`` is given."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,16 @@ class Forwards:
         if self._original is not None:
             del torch.nn.Module.__reduce_ex__
             self._original = None
+
+    @contextmanager
+    def unheard(self) -> Iterator[None]:
+        """Take the hooks back for as long as torch compiles a model with its hooks."""
+        models = [model for model, _ in self._watched]
+        self.unwatch()
+        try:
+            yield
+        finally:
+            self.watch(models, self._roots)
 
     def _began(self, module: Any, args: Any, kwargs: Any) -> None:
         if gate.compiling():

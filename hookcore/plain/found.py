@@ -62,6 +62,8 @@ def live_objects() -> Found:
         place = verdicts.get(kind)
         if place is None:
             place = next((i for i, k in enumerate(kinds) if issubclass(kind, k)), -1)
+            if issubclass(kind, torch.jit.ScriptModule):
+                place = -1  # it takes no hooks, and what it was made from is here, too
             verdicts[kind] = place
         if place >= 0:
             found[place].append(thing)

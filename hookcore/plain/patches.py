@@ -37,6 +37,7 @@ class Patches:
         self._patch(Optimizer, "__init__", self._optimizer_made)
         self._patch(torch.nn.Module, "eval", self._eval_called)
         self._patch(torch.utils.data.DataLoader, "__iter__", self._loader_iterated)
+        self._patch(torch.jit, "script", self._scripted)
         self._listened = events.on_backward_start is not None or events.on_backward_end is not None
         self._patch(torch.autograd, "backward", self._backward)
         if events.on_zero_grad is not None:
@@ -101,6 +102,16 @@ class Patches:
             return original(module)
 
         return evaluate
+
+    def _scripted(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def script(*args: Any, **kwargs: Any) -> Any:
+            # It would compile our forward hooks along with the model; and it looks for names in
+            # its caller's frame, which is one further up.
+            kwargs["_frames_up"] = kwargs.get("_frames_up", 0) + 1
+            with self.taps.forwards.unheard():
+                return original(*args, **kwargs)
+
+        return script
 
     def _loader_iterated(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def iterate(loader: Any) -> Any:

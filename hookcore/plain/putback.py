@@ -60,7 +60,10 @@ class PutBack:
             if slot is None or result is not current:
                 self._bind(path, result)
         for path, value in gradients:
-            self._reach.tensors[path].grad = value.to(home(value))
+            # A name that the loop alone binds is not there yet: its tensor is what goes into it.
+            tensor = self._reach.tensors.get(path, self.given.get(path))
+            if isinstance(tensor, torch.Tensor) and tensor.is_leaf:
+                tensor.grad = value.to(home(value))
         for path, place in snapshot.position["iterators"].items():
             iterator = self._reach.iterators.get(path)
             if iterator is None or not turn_to(iterator, place):

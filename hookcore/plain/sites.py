@@ -65,6 +65,10 @@ class Loop:
         self.over_models = False
         self.declared = False
 
+    def forget(self) -> None:
+        """It is over: let go of what it iterated over, a loader's workers among it."""
+        self.iterable, self.iterator = None, iter(())
+
     def __repr__(self) -> str:
         return f"<{self.site.kind} {self.site.where} {self.role or '?'} [{self.index}]>"
 
@@ -96,6 +100,7 @@ class ForLoop(Loop):
             item = host.fetch(self)
         except StopIteration:
             host.leave(self, "finished")
+            self.forget()
             raise
         self.index += 1
         self.inside = True
@@ -137,6 +142,7 @@ class BatchLoop(ForLoop):
             item = self.iterator.__next__()
         except StopIteration:
             host.leave(self, "finished")
+            self.forget()
             raise
         self.index += 1
         self.inside = life.in_batch = True
@@ -231,6 +237,9 @@ def _tqdm(iterable: Any) -> Any:
 def _is_stream(iterable: Any) -> bool:
     data = sys.modules.get("torch.utils.data")
     if data is None:
+        return False
+    kinds = (data.DataLoader, data.dataloader._BaseDataLoaderIter)  # noqa: SLF001 - as above
+    if not isinstance(iterable, kinds):
         return False
     dataset = getattr(iterable, "dataset", getattr(iterable, "_dataset", None))
     return isinstance(dataset, data.IterableDataset)

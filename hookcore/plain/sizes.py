@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,16 +14,17 @@ def size_of(data: Any) -> int | None:
         data: A tensor or array of shape ``(samples, ...)``, or a tuple, list or mapping that
             begins with one.
     """
-    for _ in range(3):
-        shape = getattr(data, "shape", None)
-        if shape is not None:
-            return int(shape[0]) if len(shape) else None
-        if isinstance(data, (tuple, list)) and data:
-            data = data[0]
-        elif isinstance(data, Mapping) and data:
-            data = next(iter(data.values()))
-        else:
-            return None
+    with contextlib.suppress(Exception):  # a user's object may raise anything when it is asked
+        for _ in range(3):
+            shape = getattr(data, "shape", None)
+            if shape is not None:
+                return int(shape[0]) if len(shape) else None
+            if isinstance(data, (tuple, list)) and data:
+                data = data[0]
+            elif isinstance(data, Mapping) and data:
+                data = next(iter(data.values()))
+            else:
+                return None
     return None
 
 
@@ -52,7 +54,7 @@ def _unknown(_item: Any) -> None:
 def _of_pair(item: Any) -> int | None:
     try:
         size: int = item[0].shape[0]
-    except (TypeError, IndexError, AttributeError):
+    except Exception:  # noqa: BLE001 - a user's batch may be anything
         return size_of(item)
     return size
 
