@@ -312,7 +312,7 @@ def test_a_bare_decorator_has_the_usual_plugins(plant, monkeypatch):
     monkeypatch.setenv("HOOKCORE_ONLY", "")
     module = plant(DECORATED)
     module.bare(1)
-    assert module.bare.run.plugins == ()
+    assert {record.status for record in module.bare.run.plugins} <= {"blocked"}
 
 
 # -- the same object again ---------------------------------------------------------------------
