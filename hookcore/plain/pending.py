@@ -77,7 +77,7 @@ class Pending:
         """
         assert self._loop is not None
         site = self._loop.site
-        reach = Reach({} if site.module_level else names, site.module)
+        reach = Reach({} if site.module_level else names, site.module, site.path)
         back = PutBack(reach, site.names)
         back.everything(self._snapshot.resolve())
         self._restored = True

@@ -6,6 +6,7 @@ import functools
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hookcore.plain import rng, table
+from hookcore.plain.roots import project_of, roots_of
 from hookcore.plain.turning import place_of
 from hookcore.snapshot import encodable
 
@@ -55,7 +57,7 @@ class Reach:
         modules: Names of the modules searched, each with what it holds.
     """
 
-    def __init__(self, names: Mapping[str, Any], frame_module: str) -> None:
+    def __init__(self, names: Mapping[str, Any], frame_module: str, near: str = "") -> None:
         self.objects: dict[str, Any] = {}
         self.slots: dict[str, Slot] = {}
         self.generators: dict[str, Any] = {}
@@ -67,8 +69,10 @@ class Reach:
         self._seen: dict[int, Any] = {}
         for name, value in names.items():
             self._visit(Slot(name, value, None), _DEPTH)
-        modules = (frame_module, *(file.module for file in table.rewritten()))
-        for module in dict.fromkeys(modules):
+        # Another project that runs in this process is none of this loop's business.
+        project = roots_of(near) + project_of(str(Path(near).parent)) if near else None
+        files = [f for f in table.rewritten() if project is None or project.own(f.path)]
+        for module in dict.fromkeys((frame_module, *(file.module for file in files))):
             found = sys.modules.get(module)
             if found is not None:
                 self.modules[module] = vars(found)

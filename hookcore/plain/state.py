@@ -40,8 +40,10 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
     """
     fit, run = host.life.fit, host.run
     assert fit is not None
-    module = loop.site.module if loop is not None else ""
-    reach = Reach({} if loop is None or loop.site.module_level else names, module)
+    roles = host.recognition.roles
+    assert roles is not None
+    site = roles.outer.site
+    reach = Reach({} if loop is None or site.module_level else names, site.module, site.path)
     lost = _add_fit_objects(reach, fit)
     verdict = host.verdict()
     notes: list[str] = []
