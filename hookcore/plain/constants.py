@@ -19,6 +19,7 @@ import attrs
 import torch
 
 from hookcore.plain import table
+from hookcore.plain.parsing import parse
 from hookcore.plain.syntax import ordinals
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), range, enum.Enum, pathlib.PurePath)
@@ -43,7 +44,7 @@ class Constants:
     def __init__(self, site: table.Site) -> None:
         self._site = site
         self._bound, self._mentioned, self._read = _names_in(_source_of(site.path), site.ordinal)
-        files = tuple(sorted({file.source for file in table.rewritten()}))
+        files = tuple(sorted({file.source for file in table.beside(site.path)}))
         self._changes = _changed_anywhere(files)
 
     def holds(self, path: str, value: Any) -> bool:
@@ -114,7 +115,7 @@ def _names_in(
 
     What a function around the loop only reads, as ``rates[epoch]``, stays as the script makes it.
     """
-    tree = ast.parse(source)
+    tree = parse(source)
     loop = next(node for node, n in ordinals(tree).items() if n == ordinal)
     names = [node for node in ast.walk(loop) if isinstance(node, ast.Name)]
     outside = {id(node) for node in ast.walk(tree) if isinstance(node, _SCOPES)}
@@ -184,7 +185,7 @@ class _Changes:
 @lru_cache(maxsize=8)
 def _changed_anywhere(sources: tuple[str, ...]) -> _Changes:
     changes = _Changes()
-    waiting: list[ast.AST] = [ast.parse(source) for source in sources]
+    waiting: list[ast.AST] = [parse(source) for source in sources]
     while waiting:
         node = waiting.pop()
         changes.note(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import UsageError
-from hookcore.plain import rng
+from hookcore.plain import rng, table
 from hookcore.plain.putback import FRESH, PutBack, load_weights
 from hookcore.plain.reach import Reach
 from hookcore.plain.state import digests, site_key
@@ -77,7 +77,7 @@ class Pending:
         """
         assert self._loop is not None
         site = self._loop.site
-        reach = Reach({} if site.module_level else names, site.module, site.path)
+        reach = Reach({} if site.module_level else names, site.module, table.beside(site.path))
         back = PutBack(reach, site.names)
         back.everything(self._snapshot.resolve())
         self._restored = True

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -14,7 +13,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from hookcore.plain import rng, table
-from hookcore.plain.roots import project_of, roots_of
 from hookcore.plain.turning import place_of
 from hookcore.snapshot import encodable
 
@@ -46,6 +44,11 @@ class Slot:
 class Reach:
     """Everything with a state behind some names.
 
+    Args:
+        names: Variables of a frame.
+        frame_module: Name of the module it belongs to.
+        files: Files whose modules' globals are searched too.
+
     Attributes:
         objects: Objects with ``state_dict`` and ``load_state_dict``, by path.
         slots: Places of plain values, by path.
@@ -57,7 +60,9 @@ class Reach:
         modules: Names of the modules searched, each with what it holds.
     """
 
-    def __init__(self, names: Mapping[str, Any], frame_module: str, near: str = "") -> None:
+    def __init__(
+        self, names: Mapping[str, Any], frame_module: str, files: Iterable[table.File]
+    ) -> None:
         self.objects: dict[str, Any] = {}
         self.slots: dict[str, Slot] = {}
         self.generators: dict[str, Any] = {}
@@ -69,9 +74,6 @@ class Reach:
         self._seen: dict[int, Any] = {}
         for name, value in names.items():
             self._visit(Slot(name, value, None), _DEPTH)
-        # Another project that runs in this process is none of this loop's business.
-        project = roots_of(near) + project_of(str(Path(near).parent)) if near else None
-        files = [f for f in table.rewritten() if project is None or project.own(f.path)]
         for module in dict.fromkeys((frame_module, *(file.module for file in files))):
             found = sys.modules.get(module)
             if found is not None:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import ast
 import gc
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.util import decode_source
 from types import CodeType
-from typing import Any
 
 import attrs
 
 from hookcore.errors import NotRewritable, UsageError
 from hookcore.plain import table
 from hookcore.plain.codes import difference, within
+from hookcore.plain.parsing import unwarned
 from hookcore.plain.snippets import GATE
 from hookcore.plain.transform import Transformer
 
@@ -80,10 +79,10 @@ def rewritten(
         quiet: Drop Python's warnings about the source altogether: they have been shown before.
     """
     if plain is None:
-        with _silence(path) if quiet else nullcontext():
+        with unwarned(path) if quiet else nullcontext():
             plain = compile(source, path, "exec", flags, dont_inherit=True)
     text = source if isinstance(source, str) else decode_source(source)
-    with _silence(path), _no_collection():
+    with unwarned(path), _no_collection():
         try:
             code, found = _compiled(text, path, module_name, plain, flags)
         except UsageError:
@@ -151,22 +150,3 @@ def _compiled(
             if deepest == 0 or "nested" not in str(error):
                 raise
             deepest = 4 if deepest is None else 0
-
-
-@contextmanager
-def _silence(path: str) -> Iterator[None]:
-    """Drop Python's warnings about a file: its plain compilation gives them.
-
-    ``warnings.catch_warnings`` would also make Python forget which warnings it has shown.
-    """
-    before = warnings.showwarning
-
-    def show(message: Any, category: Any, filename: str, *more: Any, **options: Any) -> None:
-        if filename != path:
-            before(message, category, filename, *more, **options)
-
-    warnings.showwarning = show
-    try:
-        yield
-    finally:
-        warnings.showwarning = before

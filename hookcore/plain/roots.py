@@ -1,7 +1,7 @@
 """Which files are the user's: the loop's own project, and nothing that was installed."""
 
 # Paths are compared as Python spells them, which pathlib would change.
-# ruff: noqa: PTH100, PTH113, PTH117, PTH118, PTH119, PTH120, PTH206
+# ruff: noqa: PTH100, PTH109, PTH110, PTH113, PTH117, PTH118, PTH119, PTH120, PTH206
 from __future__ import annotations
 
 import os
@@ -16,6 +16,8 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _NEVER = frozenset({"torch", "hookcore"})
 _PLUGIN = "hookcore_"
 _MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+_CELLS = ("<ipython-input-", "<python-input-")
+_KERNEL = "ipykernel_"
 _HOOKCORE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -73,6 +75,21 @@ def project_of(folder: str) -> Roots:
         if any((above / mark).exists() for mark in _MARKS):
             return folders(str(above))
     return folders(folder)
+
+
+def project_around(path: str) -> Roots:
+    """The project that one of its files belongs to: what may run together with that file.
+
+    Args:
+        path: The file; a notebook's cell belongs to the working folder.
+    """
+    folder = os.getcwd() if is_cell(path) else os.path.dirname(path)
+    return (Roots(()) if is_cell(path) else roots_of(path)) + project_of(folder)
+
+
+def is_cell(path: str) -> bool:
+    """Whether a file name is one that a notebook or an interactive prompt gives to its input."""
+    return path.startswith(_CELLS) or (_KERNEL in path and not os.path.exists(path))
 
 
 def folders(*paths: str) -> Roots:

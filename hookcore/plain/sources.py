@@ -6,17 +6,14 @@ import __future__
 import ast
 import inspect
 import linecache
-import os
 import zipfile
 from pathlib import Path
 from types import CodeType, FunctionType
 
 from hookcore.errors import NotRewritable
-from hookcore.plain.roots import is_standard_library, never
+from hookcore.plain.roots import is_cell, is_standard_library, never
 from hookcore.plain.unwrap import WAY_OUT
 
-_CELLS = ("<ipython-input-", "<python-input-")
-_KERNEL = "ipykernel_"
 _FUTURE = 0
 for _name in __future__.all_feature_names:
     _FUTURE |= getattr(__future__, _name).compiler_flag
@@ -56,11 +53,6 @@ def refusal(function: FunctionType, why: str) -> NotRewritable:
         why,
         WAY_OUT,
     )
-
-
-def is_cell(path: str) -> bool:
-    """Whether a file name is one that a notebook or an interactive prompt gives to its input."""
-    return path.startswith(_CELLS) or (_KERNEL in path and not os.path.exists(path))  # noqa: PTH110  no path
 
 
 def source_of(path: str) -> str | bytes:

@@ -43,7 +43,8 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
     roles = host.recognition.roles
     assert roles is not None
     site = roles.outer.site
-    reach = Reach({} if loop is None or site.module_level else names, site.module, site.path)
+    frame = {} if loop is None or site.module_level else names
+    reach = Reach(frame, site.module, table.beside(site.path))
     lost = _add_fit_objects(reach, fit)
     verdict = host.verdict()
     notes: list[str] = []

@@ -22,7 +22,7 @@ from hookcore.plain import sources, table
 from hookcore.plain.codes import pairs
 from hookcore.plain.finder import Finder, arm
 from hookcore.plain.rewrite import is_rewritten, rewritten
-from hookcore.plain.roots import Roots, folders, roots_of
+from hookcore.plain.roots import Roots, folders, is_cell, roots_of
 from hookcore.plain.snippets import GATE
 
 _Key = tuple[str, str]  # a file's path and its module's name
@@ -134,13 +134,13 @@ class Swapped:
 
     def _swap(self) -> None:
         found: dict[_Key, list[FunctionType]] = defaultdict(list)
-        cells = sources.is_cell(self._loop.__code__.co_filename)
+        cells = is_cell(self._loop.__code__.co_filename)
         verdicts: dict[str, bool] = {self._loop.__code__.co_filename: True}
         for function in _functions((self._loop,)):
             path = function.__code__.co_filename
             own = verdicts.get(path)
             if own is None:
-                own = verdicts[path] = self.roots.own(path) or (cells and sources.is_cell(path))
+                own = verdicts[path] = self.roots.own(path) or (cells and is_cell(path))
             if own:
                 found[path, str(function.__globals__.get("__name__"))].append(function)
         refused: list[Refusal] = []
@@ -221,7 +221,7 @@ def swap(function: FunctionType, roots: Iterable[str] = (), gate: Any = the_gate
     """
     sources.require(function)
     path = function.__code__.co_filename
-    base = folders(os.getcwd()) if sources.is_cell(path) else roots_of(path)  # noqa: PTH109  a str
+    base = folders(os.getcwd()) if is_cell(path) else roots_of(path)  # noqa: PTH109  a str
     swapped = Swapped(function, base + folders(*roots), gate)
     try:
         swapped.start()

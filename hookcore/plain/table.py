@@ -17,6 +17,9 @@ from typing import Literal
 
 import attrs
 
+from hookcore.plain.parsing import parse
+from hookcore.plain.roots import is_cell, project_around
+
 Kind = Literal["for", "while", "comprehension"]
 
 _Documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -188,6 +191,22 @@ def rewritten() -> list[File]:
     return [file for file in list(FILES.values()) if file.reason is None]
 
 
+def beside(path: str) -> list[File]:
+    """The rewritten files of the project that one of them belongs to.
+
+    Another project that runs in this process is none of its loops' business.
+
+    Args:
+        path: The file.
+    """
+    project, cell = project_around(path), is_cell(path)
+    return [
+        file
+        for file in rewritten()
+        if file.path == path or (cell and is_cell(file.path)) or project.own(file.path)
+    ]
+
+
 def while_sites() -> Iterator[int]:
     """Ids of all ``while`` sites."""
     return (site.id for site in list(SITES.values()) if site.kind == "while")
@@ -230,4 +249,4 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
 
 @lru_cache(maxsize=64)
 def _digest_of(source: str) -> str:
-    return digest(ast.parse(source))
+    return digest(parse(source))

@@ -312,6 +312,8 @@ def test_a_spawned_child(folder, both):
             train(1)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 print(pool.map(work, [1, 2]))
+                pool.close()
+                pool.join()  # the block's end kills the child, whatever it has yet to print
             print("after")
         """
     )

@@ -421,7 +421,7 @@ def test_reach():
         "strange": Stateless(),
         "module": math,
     }
-    reach = Reach(names, "")
+    reach = Reach(names, "", ())
 
     assert reach.objects["model"] is model
     assert "nets[0]" not in reach.objects

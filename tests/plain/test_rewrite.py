@@ -1021,6 +1021,21 @@ def test_warnings_of_the_source_are_given_once():
     assert bare == len(caught) - bare > 0
 
 
+def test_warnings_that_were_given_never_become_errors():
+    """A script may turn warnings into errors after Python has compiled its files."""
+    source = "for x in f():\n    g('\\d')\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = compile(source, "later.py", "exec")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        filters = list(warnings.filters)
+        file = rewritten(source, "later.py", "later", plain).file
+        assert len(file.digest) == 64
+        assert rewritten(source, "later.py", "later", quiet=True).code.co_filename == "later.py"
+        assert warnings.filters == filters
+
+
 def test_what_cannot_be_rewritten_is_said():
     source = "x = 1\n" + "if x == 1: pass\n" + "".join(f"elif x == {i}: pass\n" for i in range(900))
     try:

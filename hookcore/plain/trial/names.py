@@ -21,7 +21,7 @@ class Names:
     """
 
     def __init__(self, frame: Mapping[str, Any], module: str) -> None:
-        self._reach = Reach(frame, module)
+        self._reach = Reach(frame, module, table.rewritten())
         self._plain: dict[int, str] = {}
         spaces = [frame]
         for file in table.rewritten():

@@ -6,6 +6,7 @@ import ast
 from typing import Any
 
 from hookcore.plain import table
+from hookcore.plain.parsing import parse
 from hookcore.plain.syntax import DEFINITIONS, Definition, own
 from hookcore.plain.table import Site
 
@@ -44,7 +45,7 @@ def _function_of(site: Site) -> Definition | None:
     for file in table.rewritten():
         if file.path != site.path or file.module != site.module:
             continue
-        for node in ast.walk(ast.parse(file.source)):
+        for node in ast.walk(parse(file.source)):
             if isinstance(node, DEFINITIONS) and any(
                 getattr(inner, "lineno", 0) == site.line and isinstance(inner, (ast.For, ast.While))
                 for inner in own(node)

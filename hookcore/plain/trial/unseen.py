@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import attrs
 
 from hookcore.plain import syntax, table
+from hookcore.plain.parsing import parse
 
 
 @attrs.frozen
@@ -30,7 +31,7 @@ class Unseen:
 def unseen() -> Iterator[Unseen]:
     """Generator and async functions of the rewritten files that hold a loop which trains."""
     for file in table.rewritten():
-        for node in ast.walk(ast.parse(file.source)):
+        for node in ast.walk(parse(file.source)):
             if not isinstance(node, syntax.DEFINITIONS):
                 continue
             scope = syntax.scope_of(node)
