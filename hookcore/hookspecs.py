@@ -428,9 +428,10 @@ class Hookspecs:
             run: The run.
             fit: The fit, or None outside one.
             metrics: New values by name. Reading one waits for the device.
-            source: ``"log"`` (``hookcore.log`` or ``run.log``), ``"validation"`` (bound inside a
-                validation), ``"epoch"`` (the epoch's own variables, or a helper's at its return)
-                or ``"batch"`` (the batch loop's variables, read on request).
+            source: ``"log"`` (``hookcore.log``, ``run.log``, or a logger of the loop's own),
+                ``"validation"`` (bound inside a validation), ``"epoch"`` (the epoch's own
+                variables, or a helper's at its return) or ``"batch"`` (the batch loop's variables
+                and what its bar shows, read on request).
 
         Cost: once an arrival.
         """

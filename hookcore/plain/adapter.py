@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hookcore.plain import gate, table
 from hookcore.plain.declared import Declared
 from hookcore.plain.evaluation import Evaluation
+from hookcore.plain.loggers import Loggers
 from hookcore.plain.recognition import Recognition
 from hookcore.plain.scalars import Scalars
 from hookcore.plain.sites import BatchLoop, ForLoop, Loop, WhileLoop, loaders_in
@@ -40,6 +41,7 @@ class Plain:
         recognition: What the current fit's loops are.
         evaluation: Which spans are validations.
         scalars: Variables as metrics.
+        loggers: What the loop logs as metrics.
         taps: Torch's hooks; None until torch is loaded.
         pending: A checkpoint that waits for its loop, or None.
         clock: Counts iterations begun; tells what was born before what.
@@ -64,6 +66,7 @@ class Plain:
         self.recognition = Recognition(self)
         self.evaluation = Evaluation(self)
         self.scalars = Scalars()
+        self.loggers = Loggers(self)
         self.taps: Taps | None = None
         self.pending: Pending | None = None
         self.clock = 0
@@ -92,6 +95,7 @@ class Plain:
     def detach(self) -> None:
         """Listen no more: every hook and patch is taken back."""
         gate.open_for(None, table.while_sites)
+        self.loggers.undo()
         if self.taps is not None:
             self.taps.disarm()
         self.stack.clear()
@@ -271,6 +275,8 @@ class Plain:
         if role != "between" and (role != "batch" or self.recognition.one_level):
             self.evaluation.happened = False
             self.seen.clear()  # what no return came for: its value could not be computed
+        if role == "epoch":
+            self.loggers.look()
         if role in ("epoch", "both"):
             life.end_epoch("stopped" if self._cut and how == "finished" else how)
             self._cut = False
@@ -329,6 +335,7 @@ class Plain:
         self.recognition.forget()
         self.evaluation.reset()
         self.sizes = None
+        self.loggers.forget()
         self.seen.clear()
         self.unusual = self._cut = False
         gate.tails.clear()
@@ -450,6 +457,7 @@ class Plain:
         life = self.life
         if life.fit is None or not self.recognition.by_call:
             return
+        self._deliver_drawn()
         life.end_epoch("stopped" if self._cut and how == "finished" else how)
         if how == "finished" and life.attention:
             life.attend()
@@ -512,6 +520,10 @@ class Plain:
             if role == "batch":
                 gate.tails.pop(loop.site.id, None)
             arrivals = self.scalars.ended(loop, names, self.evaluation.counts)
+            if role == "epoch":
+                self._deliver_drawn()
+            else:
+                arrivals.before.update(self.loggers.drawn_in_batch())
             if arrivals.before:
                 life.arrived(arrivals.before, "epoch" if role in ("epoch", "both") else "batch")
             if role == "between":
@@ -519,6 +531,12 @@ class Plain:
                     life.arrived(arrivals.since, "validation")
             else:
                 self.evaluation.over(arrivals)
+
+    def _deliver_drawn(self) -> None:
+        """What bars have last shown in the epoch's batches."""
+        drawn = self.loggers.drawn_in_batch()
+        if drawn:
+            self.life.arrived(drawn, "batch")
 
     def _take_seen(self, owner: int) -> dict[str, Any]:
         return self.seen.pop(owner, {})

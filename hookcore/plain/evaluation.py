@@ -34,7 +34,12 @@ class Evaluation:
     @property
     def counts(self) -> bool:
         """Whether what is bound now belongs to a validation."""
-        return self.happened or self._unproven > 0 or self._host.life.in_validation
+        return self.happened or self.open
+
+    @property
+    def open(self) -> bool:
+        """Whether a validation is open, proven or not."""
+        return self._unproven > 0 or self._host.life.in_validation
 
     def reset(self) -> None:
         """A fit has ended; the next one is judged anew."""
@@ -102,6 +107,7 @@ class Evaluation:
         """The span is over."""
         host, life = self._host, self._host.life
         since = {} if arrivals is None else arrivals.since
+        since.update(host.loggers.drawn_in_validation())
         if self._unproven and life.fit is not None:
             batches, self._unproven = self._unproven, 0
             self.happened = True

@@ -120,6 +120,7 @@ class Recognition:
         if roles.epochs:
             gate.tails[roles.outer.site.id] = None
         gate.frames.update(dict.fromkeys(table.FUNCTIONS))
+        host.loggers.look()
         self._start(fit, roles)
         if taps is not None and not self.one_level:
             taps.batches_begin()
