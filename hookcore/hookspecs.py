@@ -372,7 +372,7 @@ class Hookspecs:
 
     @hookspec
     def on_validation_start(self, run: Run, fit: Fit) -> None:
-        """A trained model is evaluated: called in eval mode or without gradients.
+        """A trained model is evaluated: called in eval mode, without gradients or after batches.
 
         Args:
             run: The run.

@@ -245,9 +245,7 @@ class Plain:
                 self._watch_unknown(loop, item)
             return
         if role == "validation":
-            if life.in_validation:
-                life.start_validation_batch()
-            return
+            return  # a batch of it begins when the model is called
         if self.unusual and role != "between":
             self.evaluation.over()
         if role in ("epoch", "both"):

@@ -55,6 +55,8 @@ class Constants:
         if _immutable(value):
             return not self._rebound(path)
         if isinstance(value, torch.Tensor) and not value.requires_grad:
+            if value.is_inference():
+                return False  # torch does not count what happens to it
             unchanged = value._version == 0  # noqa: SLF001 - torch names no other way to ask
             exposed = _PARTS.split(path.rpartition(":")[2])[-1] in self._changes.exposed
             return unchanged and not exposed and not self._rebound(path)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
+from hookcore.plain import table
 from hookcore.plain.scalars import Arrivals
+from hookcore.plain.sites import counts, loaders_in
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -16,7 +20,12 @@ class Evaluation:
 
     A call without gradients is one at once. A call in eval mode with gradients may be training
     with frozen statistics: it is held back, and delivered when the span closes without a step.
-    A batch is one iteration of the innermost loop around the call, or the call itself.
+    So is any call after an epoch's batches: a loop may forget ``eval()`` and ``no_grad``.
+    Held back is also the first call in a loop that only counts: a model that is given its own
+    output, one longer each time, is drawn from and not evaluated.
+
+    A batch is one iteration in which the model is called, of the innermost loop around the call
+    that goes over a loader, or of the innermost one; without any loop it is the call itself.
 
     Attributes:
         happened: Whether one began in the current iteration of the fit's outermost loop: what the
@@ -28,8 +37,9 @@ class Evaluation:
         self.happened = False
         self._frame = 0
         self._unproven = 0
-        self._unproven_at: tuple[int, int] | None = None
+        self._at: tuple[int, int] | None = None
         self._trains_in_eval = False
+        self._drawn: tuple[int, Any] = (0, None)
 
     @property
     def counts(self) -> bool:
@@ -44,46 +54,71 @@ class Evaluation:
     def reset(self) -> None:
         """A fit has ended; the next one is judged anew."""
         self._frame = self._unproven = 0
-        self._unproven_at = None
+        self._at = None
+        self._drawn = (0, None)
         self._trains_in_eval = self.happened = False
 
-    def called(self, frame: int) -> None:
+    def called(self, given: tuple[Any, ...]) -> None:
         """A trained model is called without gradients.
 
         Args:
-            frame: ``id`` of the frame that called it and will report its return, or 0.
+            given: Its positional arguments.
         """
         life = self._host.life
-        if not life.in_validation:
-            self._open(frame)
         loop = self._inner_loop()
-        if loop is None:
-            life.start_validation_batch()
-        elif loop.role is None:
+        if not life.in_validation:
+            if loop is not None and counts(loop) and self._draws(loop, given):
+                return
+            self._open(_reporting_frame(loop))
+        if loop is not None and self._at == (id(loop), loop.index):
+            return
+        self._at = None if loop is None else (id(loop), loop.index)
+        if loop is not None and loop.role is None:
             loop.role = "validation"
             loop.evaluated = True
             self._host.evaluated_at.setdefault(loop.site.id)
-            life.start_validation_batch()
+        life.start_validation_batch()
 
-    def called_with_gradients(self, frame: int) -> None:
-        """A trained model is called in eval mode, gradients on: a validation, or training."""
+    def called_with_gradients(self) -> None:
+        """A trained model is called with gradients, in eval mode or where no batch is open."""
         if self._trains_in_eval:
             return
         if self._host.life.in_validation:
-            self.called(frame)
+            self.called(())
             return
-        loop = self._inner_loop()
+        self._hold_back(self._inner_loop())
+
+    def _hold_back(self, loop: Loop | None) -> None:
         at = None if loop is None else (id(loop), loop.index)
         if self._unproven == 0:
-            self._frame = frame
+            self._frame = _reporting_frame(loop)
             self._host.unusual = True
             self._host.show_frames()
             self._host.scalars.validation_began()
-        if at is None or at != self._unproven_at:
+        if at is None or at != self._at:
             self._unproven += 1
-            self._unproven_at = at
+            self._at = at
         if loop is not None:
             loop.evaluated = True
+
+    def _draws(self, loop: Loop, given: tuple[Any, ...]) -> bool:
+        """Whether this call is held back, as the first in its loop, or is no evaluation."""
+        shape = getattr(given[0], "shape", ()) if given else ()
+        entry, before = self._drawn
+        if entry != id(loop) or loop.index == loop.first:
+            if self._unproven or len(shape) < 2 or loop.index > loop.first:
+                return False
+            self._drawn = id(loop), shape
+            self._hold_back(loop)
+            return True
+        if before is None:
+            return True
+        if tuple(shape) != (before[0], before[1] + 1, *before[2:]):  # by one in each round
+            self._drawn = (0, None)
+            return False
+        self._drawn = id(loop), None
+        self._unproven = 0
+        return True
 
     def trained(self) -> None:
         """The model trains again: an open validation is over, an unproven one was none."""
@@ -119,7 +154,8 @@ class Evaluation:
         elif since:
             life.arrived(since, "validation")
         self._frame = 0
-        self._unproven_at = None
+        self._at = None
+        self._drawn = (0, None)
         # A step ends no wish: what was asked for in mid-batch is seen at the batch's end.
         host.unusual = host.awaits_names()
         if life.in_batch and host.taps is not None:
@@ -139,8 +175,36 @@ class Evaluation:
 
     def _inner_loop(self) -> Loop | None:
         """The loop whose iterations are the validation's batches, or None."""
-        stack = self._host.stack
-        loop = stack[-1] if stack else None
-        return loop if loop is not None and loop.role in (None, "validation") else None
+        innermost = None
+        for loop in reversed(self._host.stack):
+            if loop.role not in (None, "validation"):
+                break
+            if loaders_in(loop.iterable):
+                return loop
+            innermost = innermost or loop
+        return innermost
 
 
+def _reporting_frame(loop: Loop | None) -> int:
+    """``id`` of the innermost frame, the loop's or one around it, that reports its return; or 0."""
+    frame: FrameType | None = sys._getframe(1)
+    inside = loop is not None
+    while frame is not None:
+        code = frame.f_code
+        inside = inside and id(frame) != (0 if loop is None else loop.frame)
+        if not inside and (code.co_filename, code.co_name) in _reporting():
+            return id(frame)
+        frame = frame.f_back
+    return 0
+
+
+def _reporting() -> set[tuple[str, str]]:
+    if len(_places) != len(table.FUNCTIONS):
+        for number, function in table.FUNCTIONS.items():
+            _places[number] = (function.path, function.qualname.rpartition(".")[2])
+        _named.update(_places.values())
+    return _named
+
+
+_places: dict[int, tuple[str, str]] = {}
+_named: set[tuple[str, str]] = set()

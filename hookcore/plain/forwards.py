@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hookcore.plain import gate, table
+from hookcore.plain import gate
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
+    from hookcore.training import Fit
 
 _HOOK_DICTS = (
     "_forward_pre_hooks",
@@ -88,14 +87,20 @@ class Forwards:
         if fit is None or not host.mine():
             return
         if not torch.is_grad_enabled():
-            host.evaluation.called(_reporting_frame())
-        elif not module.training:
-            host.evaluation.called_with_gradients(_reporting_frame())
+            host.evaluation.called(args)
+        elif not module.training or self._after_batches(fit):
+            host.evaluation.called_with_gradients()
         elif host.life.in_validation:
             host.trained()
         fire = host.life.events.on_forward_start
         if fire is not None:
             fire(host.run, fit, self._roots.get(module, module), args, kwargs)
+
+    def _after_batches(self, fit: Fit) -> bool:
+        """Whether an epoch's batches are over: who forgets ``eval()`` and ``no_grad`` evaluates."""
+        life = self._host.life
+        closed = not life.in_batch and not life.in_validation
+        return closed and life.in_epoch and fit.batch >= 0
 
     def _ended(self, module: Any, _args: Any, output: Any) -> None:
         if gate.compiling():
@@ -126,26 +131,3 @@ class Forwards:
             return (*reduced[:2], clean, *reduced[3:])
 
         return reduce_ex
-
-
-def _reporting_frame() -> int:
-    """``id`` of the innermost running frame whose function reports its return, or 0."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        code = frame.f_code
-        if (code.co_filename, code.co_name) in _reporting():
-            return id(frame)
-        frame = frame.f_back
-    return 0
-
-
-def _reporting() -> set[tuple[str, str]]:
-    if len(_places) != len(table.FUNCTIONS):
-        for number, function in table.FUNCTIONS.items():
-            _places[number] = (function.path, function.qualname.rpartition(".")[2])
-        _named.update(_places.values())
-    return _named
-
-
-_places: dict[int, tuple[str, str]] = {}
-_named: set[tuple[str, str]] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ from hookcore.plain.sites import (
     ForLoop,
     Loop,
     LoopRole,
+    counts,
     draws_own_bar,
     loaders_in,
-    underlying,
 )
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Recognition:
         self.roles = roles
         # What is born inside the call is trained by this call alone; and a loop that counts steps
         # is no pass over data.
-        self.by_call = host.calls and not roles.epochs and born < 0 and not _counts(roles.batch)
+        self.by_call = host.calls and not roles.epochs and born < 0 and not counts(roles.batch)
         self._assign(roles)
         fit = host.life.new_fit()
         fit.has_epochs = roles.epochs or self.by_call
@@ -191,12 +190,6 @@ class Recognition:
         for _ in range(batches):
             life.start_batch()
             life.end_batch("finished")
-
-
-def _counts(loop: Loop) -> bool:
-    """Whether a loop goes by a count or a condition, and not over data."""
-    iterable = underlying(loop.iterable)
-    return loop.site.kind == "while" or type(iterable) in (range, itertools.count)
 
 
 def _counted(loop: Loop, iteration: int, batch: Loop) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 from collections.abc import Iterator
 from operator import length_hint
@@ -194,6 +195,12 @@ def underlying(iterable: Any) -> Any:
     """What a tqdm bar iterates over; anything else as it is."""
     bar = _tqdm(iterable)
     return iterable if bar is None else getattr(bar, "iterable", bar)
+
+
+def counts(loop: Loop) -> bool:
+    """Whether a loop goes by a count or a condition, and not over data."""
+    iterable = underlying(loop.iterable)
+    return loop.site.kind == "while" or type(iterable) in (range, itertools.count)
 
 
 def loaders_in(iterable: Any) -> list[Any]:

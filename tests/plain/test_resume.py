@@ -141,6 +141,26 @@ def test_a_tensor_that_is_changed_past_torchs_count(tmp_path):
     check(loop, tmp_path)
 
 
+def test_a_score_that_was_found_in_inference_mode(tmp_path):
+    """Torch does not count what happens to such a tensor."""
+
+    @torch.inference_mode()
+    def evaluate(model, data):
+        return -model(data).square().mean()
+
+    def loop():
+        model, optimizer, data = parts()
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", patience=1)
+        losses, score = [], None
+        for _ in range(4):
+            losses += [batch(model, optimizer, x) for x in data.split(4)]
+            score = evaluate(model, data)
+            plateau.step(score)
+        return losses, total(model), [score.item(), plateau.best]
+
+    check(loop, tmp_path)
+
+
 def test_objects_that_the_loop_makes(tmp_path):
     """A model copied on the way is copied again; the name it was bound to has it."""
     import copy

@@ -51,6 +51,25 @@ AFTER = {
         """,
         "V( v v )V",
     ),
+    "with gradients, in training mode": (
+        """
+        for x, y in loader():
+            model(x)
+        """,
+        "V( v v )V",
+    ),
+    "a call with gradients, in training mode": (
+        """
+        val_loss = F.cross_entropy(model(X), Y).item()
+        """,
+        "V( v )V",
+    ),
+    "one more step": (
+        """
+        update(model, optimizer)
+        """,
+        "s",
+    ),
     "inference mode": (
         """
         model.eval()
@@ -302,6 +321,118 @@ def test_the_validation_batches_are_paired(lab):
     starts = [call["batch"] for call in recorder.of("on_validation_batch_start")]
     ends = [call["batch"] for call in recorder.of("on_validation_batch_end")]
     assert starts == ends == [0, 1, 0, 1]
+
+
+def test_a_batch_of_it_is_one_item_of_its_loader(lab):
+    """However often the model is called for it: token by token, for each member, not at all."""
+    source = """
+    def drawn(model, x, n):
+        for _ in range(n):
+            x = x + model(x).sum()
+        return x
+
+    @torch.no_grad()
+    def evaluate(model, most):
+        model.eval()
+        for i, (x, y) in enumerate(loader(4)):
+            if i < most:
+                drawn(model, x, 3)
+                [member(x) for member in (model, model)]
+            else:
+                break
+        model.train()
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(2):
+            for x, y in loader():
+                update(model, optimizer, x, y)
+            evaluate(model, 2)
+        return weights(model)
+    """
+    epoch = f"E( {TWO} V( v v )V )E"
+    assert lab.story(source) == f"T( {epoch} {epoch} )T R"
+
+
+def test_a_helper_for_each_batch_does_not_end_it(lab):
+    """What ends it is the function of its loop, not one that the loop calls."""
+    source = """
+    def score(model, x, y):
+        loss = F.cross_entropy(model(x), y).item()
+        return loss
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(2):
+            for x, y in loader():
+                update(model, optimizer, x, y)
+            with torch.no_grad():
+                total = sum([score(model, x, y) for x, y in loader()])
+        return weights(model), total
+    """
+    epoch = f"E( {TWO} V( v v )V )E"
+    assert lab.story(source) == f"T( {epoch} {epoch} )T R"
+
+
+DRAWING = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.EmbeddingBag(3, 3)
+
+    def forward(self, x):
+        return self.inner(x)
+
+@torch.no_grad()
+def draw(model):
+    model.eval()
+    x = torch.zeros(2, 1, dtype=torch.long)
+    for _ in range(5):
+        x = torch.cat([x, model({given}).argmax(1, keepdim=True)], 1)
+    model.train()
+    return x.tolist()
+
+def train():
+    model = Net(); optimizer = sgd(model)
+    drawn = []
+    for epoch in range(2):
+        for x, y in loader():
+            update(model, optimizer, y[:, None], y)
+        drawn.append(draw(model))
+    return weights(model), drawn
+"""
+
+
+@pytest.mark.parametrize("given", ["x", "x[:, -3:]"])
+def test_a_model_that_goes_on_from_its_own_output_is_drawn_from(lab, given):
+    """A text that grows word by word, in a window or not, is no evaluation."""
+    source = DRAWING.replace("{given}", given)
+    assert lab.story(source) == f"T( E( {TWO} )E E( {TWO} )E )T R"
+
+
+def test_a_loop_that_counts_may_evaluate(lab):
+    """Batches that a number asks for, as many as that."""
+    source = """
+    @torch.no_grad()
+    def evaluate(model):
+        losses = torch.zeros(3)
+        model.eval()
+        for k in range(3):
+            losses[k] = F.cross_entropy(model(X[k : k + 4]), Y[k : k + 4])
+        model.train()
+        return losses.mean().item()
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        found = []
+        for epoch in range(2):
+            for x, y in loader():
+                update(model, optimizer, x, y)
+            found.append(evaluate(model))
+        return weights(model), found
+    """
+    epoch = f"E( {TWO} V( v v v )V )E"
+    assert lab.story(source) == f"T( {epoch} {epoch} )T R"
 
 
 def test_its_metrics_are_what_arrived_in_it(lab):
