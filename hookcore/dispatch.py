@@ -7,9 +7,11 @@ None. Whoever fires an event asks ``if events.on_x is not None`` first.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -20,6 +22,7 @@ from hookcore.hookspecs import EVENTS, Event
 if TYPE_CHECKING:
     import pluggy
 
+    from hookcore.ledger import Ledger
     from hookcore.plugins import PluginRecord
 
 
@@ -65,9 +68,11 @@ class Dispatch:
         strict: Whether a plugin's exception ends the run.
         on_failure: Called with each failure that is isolated, and the plugin's role.
         on_pending: Called when an error waits to be raised at a loop's head.
+        ledger: Keeps account of the hooks; None where nobody asked what they cost.
 
     Attributes:
         events: What to fire.
+        ledger: As given.
         speaker: Name of the plugin whose hook is running, or None.
         pending: An error to raise at the next head: what was typed wrongly, or strict mode.
     """
@@ -80,8 +85,10 @@ class Dispatch:
         strict: bool = False,
         on_failure: Callable[[Failure, str], None],
         on_pending: Callable[[], None],
+        ledger: Ledger | None = None,
     ) -> None:
         self.events = Events()
+        self.ledger = ledger
         self.speaker: str | None = None
         self.pending: BaseException | None = None
         self._manager = manager
@@ -89,6 +96,7 @@ class Dispatch:
         self._strict = strict
         self._on_failure = on_failure
         self._on_pending = on_pending
+        self._rates: dict[tuple[str, str], _Rate] = {}
         self.freeze()
 
     def freeze(self) -> None:
@@ -106,6 +114,10 @@ class Dispatch:
             self._manager.unregister(name=plugin)
             self.freeze()
 
+    def own(self, work: str) -> AbstractContextManager[None]:
+        """A piece of hookcore's own work, for the ledger where there is one."""
+        return contextlib.nullcontext() if self.ledger is None else self.ledger.own(work)
+
     def raise_pending(self) -> None:
         """Raise the error that waits, if one does."""
         if self.pending is not None:
@@ -116,20 +128,27 @@ class Dispatch:
         """One function for the event, written out for its listeners.
 
         Generated like the methods of attrs: a loop over listeners would build an argument list
-        for each of them, and be paid in every batch.
+        for each of them, and be paid in every batch. So would a call that only counts: how often
+        a listener wants to be called is written out too.
         """
         listeners = self._listeners(event)
         if not listeners:
             return None
         arguments = ", ".join(event.arguments)
         lines = [f"def {event.name}({arguments}):", "    previous = dispatch.speaker"]
-        names: dict[str, Any] = {"dispatch": self}
+        names: dict[str, Any] = {"dispatch": self, "clock": time.monotonic}
         for i, (record, function, wanted) in enumerate(listeners):
             names[f"hook{i}"], names[f"record{i}"] = function, record
+            names[f"rate{i}"] = rate = self._rate(record, event.name)
+            indent = "    "
+            for condition, then in rate.conditions(f"rate{i}"):
+                lines += [f"{indent}{line}" for line in condition]
+                indent += "    "
+                lines += [f"{indent}{line}" for line in then]
             lines += [
-                f"    dispatch.speaker = {record.name!r}",
-                f"    try: hook{i}({', '.join(wanted)})",
-                f"    except Exception as e: dispatch._failed(record{i}, {event.name!r}, e)",
+                f"{indent}dispatch.speaker = {record.name!r}",
+                f"{indent}try: hook{i}({', '.join(wanted)})",
+                f"{indent}except Exception as e: dispatch._failed(record{i}, {event.name!r}, e)",
             ]
         lines.append("    dispatch.speaker = previous")
         code = compile("\n".join(lines), f"<hookcore fires {event.name}>", "exec")
@@ -147,9 +166,19 @@ class Dispatch:
                 continue
             rank = 0 if impl.tryfirst else 2 if impl.trylast else 1
             record = self._order[place]
-            function = _at_its_rate(record, event.name, impl.function)
+            function = impl.function
+            if self.ledger is not None:
+                function = self.ledger.measured(record, event.name, function)
             found.append(((rank, direction * place), (record, function, impl.argnames)))
         return [listener for _, listener in sorted(found, key=lambda pair: pair[0])]
+
+    def _rate(self, record: PluginRecord, event: str) -> _Rate:
+        """It counts on where another plugin has been switched off."""
+        which = record.name, event
+        if which not in self._rates:
+            every, seconds = record.every.get(event, 1), record.at_most_every.get(event, 0.0)
+            self._rates[which] = _Rate(every, seconds)
+        return self._rates[which]
 
     def _failed(self, record: PluginRecord, event: str, error: Exception) -> None:
         if isinstance(error, UsageError):
@@ -178,40 +207,31 @@ class Dispatch:
             self._on_pending()
 
 
-def _at_its_rate(
-    record: PluginRecord, event: str, function: Callable[..., None]
-) -> Callable[..., None]:
-    """The hook, called as often as its plugin declares and no more."""
-    count = record.every.get(event, 1)
-    seconds = record.at_most_every.get(event, 0.0)
-    if count > 1:
-        function = _every(count, function)
-    if seconds > 0:
-        function = _at_most_every(seconds, function)
-    return function
+class _Rate:
+    """How often a hook is called: as its plugin declares, and no more.
 
+    Attributes:
+        seen: Events since the last one that was wanted, where each n-th one is.
+        last: When the last call was, where seconds lie between two.
+    """
 
-def _every(count: int, function: Callable[..., None]) -> Callable[..., None]:
-    seen = 0
+    __slots__ = ("_every", "_seconds", "last", "seen")
 
-    def call(*values: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == count:
-            seen = 0
-            function(*values)
+    def __init__(self, every: int, seconds: float) -> None:
+        self._every, self._seconds = every, seconds
+        self.seen = 0
+        self.last = time.monotonic()
 
-    return call
+    def conditions(self, name: str) -> Iterator[tuple[list[str], list[str]]]:
+        """Code: what ends in an ``if``, and what its body begins with.
 
-
-def _at_most_every(seconds: float, function: Callable[..., None]) -> Callable[..., None]:
-    last = time.monotonic()
-
-    def call(*values: Any) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= seconds:
-            last = now
-            function(*values)
-
-    return call
+        Args:
+            name: How the code calls this object.
+        """
+        if self._every > 1:
+            yield [f"{name}.seen += 1", f"if {name}.seen == {self._every}:"], [f"{name}.seen = 0"]
+        if self._seconds > 0:
+            yield (
+                ["now = clock()", f"if now - {name}.last >= {self._seconds!r}:"],
+                [f"{name}.last = now"],
+            )

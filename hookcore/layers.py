@@ -21,7 +21,8 @@ ResumeMode = Literal["auto", "must", "weights"]
 _MODES = ("auto", "must", "weights")
 _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
-_WORDS = ("plugins", "only", "disable", "strict", "quiet", "resume")
+FLAGS = ("strict", "quiet", "cost")
+_WORDS = ("plugins", "only", "disable", *FLAGS, "budget", "resume")
 VARIABLES = tuple(f"HOOKCORE_{word.upper()}" for word in _WORDS)
 _TABLE = "[tool.hookcore] in pyproject.toml"
 
@@ -75,6 +76,8 @@ class Said:
 
     strict: bool | None = None
     quiet: bool | None = None
+    cost: bool | None = None
+    budget: float | None = None  # 0: none, whatever a lower layer says
     resume: ResumeMode | Literal[False] | None = None
     only: tuple[tuple[str, ...], Origin] | None = None
     switches: list[tuple[bool, Any, Origin]] = attrs.field(factory=list)  # (on?, which, where)
@@ -121,7 +124,7 @@ def from_call(call: Mapping[str, Any], caller: str) -> Said:
 def from_command(command: Mapping[str, Any]) -> Said:
     """Read the texts of ``-p`` and ``-o``, and the flags."""
     said = _from_typed(
-        {word: command.get(word) for word in ("strict", "quiet", "resume")},
+        {word: command.get(word) for word in (*FLAGS, "budget", "resume")},
         lambda word: Origin(f"--{word}", Layer.COMMAND),
     )
     for item in (name for text in command.get("plugins") or () for name in _names(text)):
@@ -154,8 +157,10 @@ def from_environ(environ: Mapping[str, str]) -> Said:
         text = environ.get(variable)
         if text is None:
             continue
-        if word in ("strict", "quiet"):
+        if word in FLAGS:
             words[word] = flag(text, variable)
+        elif word == "budget":
+            words[word] = text
         elif word == "resume":
             modes: dict[str, Any] = dict.fromkeys(_YES, True) | dict.fromkeys(_NO, False)
             words[word] = modes.get(text.strip().lower(), text.strip())
@@ -201,11 +206,12 @@ def from_pyproject(file: Path) -> Said:
 def _from_typed(words: Mapping[str, Any], origin: Callable[[str], Origin]) -> Said:
     """The words that every layer knows. What the same layer adds and disables stays off."""
     said = Said()
-    for word in ("strict", "quiet"):
+    for word in FLAGS:
         value = words.get(word)
         if value is not None and not isinstance(value, bool):
             raise UsageError(f"{origin(word)}: {word} cannot be {value!r}", "it is true or false")
         setattr(said, word, value)
+    said.budget = _share(words.get("budget"), origin("budget"))
     resume = words.get("resume")
     if resume is not None and not isinstance(resume, bool) and resume not in _MODES:
         raise UsageError(
@@ -221,6 +227,25 @@ def _from_typed(words: Mapping[str, Any], origin: Callable[[str], Origin]) -> Sa
         for name in _strings(words.get(word), origin(word), word) or ():
             said.switches.append((word == "plugins", name, origin(word)))
     return said
+
+
+def _share(value: Any, origin: object) -> float | None:
+    """A share of the time, written ``1%``; 0 where there is to be no budget."""
+    if value is None or value is False:
+        return None if value is None else 0.0
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if isinstance(value, str) and text in _NO:
+        return 0.0
+    number = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*%", text)
+    share = float(number[1]) / 100 if number else 0.0
+    if not 0.0 < share < 1.0:
+        near = f"did you mean '{value}%'?" if re.fullmatch(r"[\d.]*[1-9][\d.]*", str(value)) else ""
+        raise UsageError(
+            f"{origin}: budget cannot be {value!r}",
+            "it is the share of the time that an observer may take, between 0% and 100%",
+            near or "such as:  1%     none:  off",
+        )
+    return share
 
 
 def _strings(value: Any, origin: object, word: str) -> tuple[str, ...] | None:

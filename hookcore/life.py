@@ -58,6 +58,9 @@ class Life:
         self._validation_values: dict[str, Any] = {}
         self._capture: str | None = None
         self._tell = tell
+        self._ledger = dispatch.ledger
+        if self._ledger is not None:
+            self._ledger.attach(self)
         run.begin(self)
 
     # -- what Run and Fit ask for ----------------------------------------------------------
@@ -137,6 +140,8 @@ class Life:
         self.cut_short = False
         if self.signals is not None:
             self.signals.install()
+        if self._ledger is not None:
+            self._ledger.training_began()
         if self.events.on_train_start is not None:
             self.events.on_train_start(self.run, fit)
         if self.run.stopped is not None:
@@ -152,6 +157,8 @@ class Life:
         self.end_validation()
         if self.events.on_train_end is not None:
             self.events.on_train_end(self.run, fit, how)
+        if self._ledger is not None:
+            self._ledger.training_ended(fit.batches)
         self.fit = None
         if self._capture is not None and how not in ("exception", "exit"):
             self._capture = None  # no head came any more, and the next fit's is another state
@@ -302,7 +309,8 @@ class Life:
         fit, reason = self.run.fit, self._capture
         self._capture = None
         if reason is not None and fit is not None and self.events.on_checkpoint_save is not None:
-            snapshot = self.host.emergency(fit, reason)
+            with self.dispatch.own("emergency capture"):
+                snapshot = self.host.emergency(fit, reason)
             self.events.on_checkpoint_save(self.run, fit, snapshot)
 
     def _take_capture(self) -> None:
@@ -311,7 +319,8 @@ class Life:
             return
         reason = self._capture
         assert reason is not None
-        snapshot = self.host.capture(reason)
+        with self.dispatch.own("capture"):
+            snapshot = self.host.capture(reason)
         if snapshot is None:
             return
         self._capture = None

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hookcore import plugins as plugins_
 from hookcore.dispatch import Dispatch, Failure
 from hookcore.errors import UsageError
+from hookcore.ledger import Ledger, receipt, resting
+from hookcore.ledger.receipt import percent
 from hookcore.life import Life
 from hookcore.signals import Signals
 from hookcore.training import Run
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
     from hookcore.hookspecs import How
+    from hookcore.plugins import PluginRecord
     from hookcore.settings import Settings
 
 
@@ -80,12 +83,16 @@ class Session:
         )
         self._active = loaded.order
         self._rivals = loaded.rivals
+        self.ledger: Ledger | None = None
+        if settings.cost or settings.budget is not None:
+            self.ledger = Ledger(settings.budget, self._over_budget)
         self.dispatch = Dispatch(
             loaded.manager,
             loaded.order,
             strict=settings.strict,
             on_failure=self._failed,
             on_pending=self._wake,
+            ledger=self.ledger,
         )
         self.life = Life(self.run, self.dispatch, host, self._tell)
         self.off: list[Failure] = []
@@ -178,6 +185,11 @@ class Session:
             self._tell(f"  {note}", False)
         for failure in self.off:
             self._tell(f"  {failure.plugin} was switched off: {failure.line}", True)
+        if self.ledger is not None:
+            for line in resting(self.ledger):
+                self._tell(f"  {line}", False)
+            if self.settings.cost:
+                self._tell(receipt(self.ledger), True)
 
     def _ending(self, how: How) -> str:
         run = self.run
@@ -196,6 +208,17 @@ class Session:
         else:
             why = "ended by itself"
         return f"training {why} ({counts})"
+
+    def _over_budget(self, record: PluginRecord, share: float) -> None:
+        """An observer has taken too much: say it once, with the way out."""
+        self._tell(
+            f"plugin {record.label} is over its budget; from now on it rests in some batches\n"
+            f"    it has taken {percent(share)} of the training's time in its hooks of batches, "
+            f"and may take {percent(self.settings.budget or 0.0)}\n"
+            "  let it:  --budget off     switch it off:  "
+            f"hookcore run -p no:{record.name} ...     see what takes the time:  --cost",
+            True,
+        )
 
     def _failed(self, failure: Failure, role: str) -> None:
         """A plugin raised: say it once, with the way out."""

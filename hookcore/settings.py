@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from hookcore.layers import (
+    FLAGS,
     VARIABLES,
     Added,
     Given,
@@ -38,6 +39,8 @@ class Settings:
         enabled: False with ``HOOKCORE=0``: nothing is rewritten, no plugin is loaded.
         strict: Raise what is otherwise reported and skipped.
         quiet: Only warnings of our own lines.
+        cost: End the run with a table of what each plugin cost.
+        budget: Share of the time that an observer's hooks in batches may take, or None.
         resume: None, ``"auto"``, ``"must"`` or ``"weights"``.
         plugins: Named plugins, in the order in which they were named.
         only: The only plugins to load, or None.
@@ -51,6 +54,8 @@ class Settings:
     enabled: bool = True
     strict: bool = False
     quiet: bool = False
+    cost: bool = False
+    budget: float | None = None
     resume: ResumeMode | None = None
     plugins: tuple[Added, ...] = ()
     only: tuple[str, ...] | None = None
@@ -122,8 +127,8 @@ def resolve(
     """Make the settings of one run.
 
     Args:
-        call: ``plugins``, ``only``, ``disable``, ``options``, ``strict``, ``quiet``, ``resume`` as
-            given to the call; None means not given.
+        call: ``plugins``, ``only``, ``disable``, ``options``, ``strict``, ``quiet``, ``cost``,
+            ``budget``, ``resume`` as given to the call; None means not given.
         command: The same words as typed: ``plugins`` are the texts of ``-p``, ``options`` those of
             ``-o``.
         environ: Usually ``os.environ``.
@@ -166,7 +171,9 @@ def _merge(layers: list[Said]) -> Settings:
     disable: dict[str, Origin] = {}
     options: dict[str, dict[str, Given]] = {}
     for said in layers:
-        flags |= {f: v for f in ("strict", "quiet") if (v := getattr(said, f)) is not None}
+        flags |= {f: v for f in FLAGS if (v := getattr(said, f)) is not None}
+        if said.budget is not None:
+            flags["budget"] = said.budget or None
         if said.resume is not None:
             flags["resume"] = said.resume or None
         if said.only is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+import hookcore
 from hookcore.plain import gate
 from hookcore.plain.rewrite import rewrite
 from hookcore.plain.snippets import GATE
@@ -175,14 +176,22 @@ class Lab:
         seed()
         return Outcome(_outcome(function, args), draw(), Recorder())
 
-    def play(self, function, *args, plugins=(), strict=True, quiet=False):
-        """Call it inside a run with these plugins and, unless quiet, a recorder."""
+    def play(self, function, *args, plugins=(), strict=True, quiet=False, measured=False):
+        """Call it inside a run with these plugins and, unless quiet, a recorder.
+
+        Measured, the run keeps a ledger and holds its observers to a budget.
+        """
         recorder = Recorder()
         heard = (*plugins,) if quiet else (*plugins, recorder)
         kept = []
 
         def inside():
-            with isolated_run(*heard, strict=strict) as run:
+            opened = isolated_run(*heard, strict=strict)
+            if measured:
+                opened = hookcore.run(
+                    plugins=heard, only=[], strict=strict, quiet=True, cost=True, budget="1%"
+                )
+            with opened as run:
                 kept.append(run)
                 return function(*args)
 

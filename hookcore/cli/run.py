@@ -56,6 +56,12 @@ def _end_options_at_module(args: list[str], with_value: Container[str]) -> list[
 )
 @click.option("--strict", is_flag=True, help="A plugin that fails ends the run.")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings of hookcore's own lines.")
+@click.option("--cost", is_flag=True, help="End with a table of what each plugin cost.")
+@click.option(
+    "--budget",
+    metavar="SHARE",
+    help="Call an observer less often that takes more of the time, such as 1%.",
+)
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
 @click.argument("target", metavar="SCRIPT ARGS...", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -65,6 +71,8 @@ def run(
     resume_mode: str | None,
     strict: bool,
     quiet: bool,
+    cost: bool,
+    budget: str | None,
     module: str | None,
     target: tuple[str, ...],
 ) -> Callable[[], Any]:
@@ -82,6 +90,8 @@ def run(
         "resume": resume_mode or resume or None,
         "strict": strict or None,
         "quiet": quiet or None,
+        "cost": cost or None,
+        "budget": budget,
     }
     script = Path(name)
     folder = script.parent if module is None and script.exists() else Path.cwd()

@@ -13,7 +13,7 @@ from hookcore.plain.evaluation import Evaluation
 from hookcore.plain.loggers import Loggers
 from hookcore.plain.recognition import Recognition
 from hookcore.plain.scalars import Scalars
-from hookcore.plain.sites import BatchLoop, ForLoop, Loop, WhileLoop, loaders_in
+from hookcore.plain.sites import BatchLoop, ForLoop, Loop, MeasuredBatchLoop, WhileLoop, loaders_in
 from hookcore.plain.sizes import reader_for, size_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Plain:
             ``return`` computes runs in between, and shows names of its own.
         given: Values that generated code takes back into a frame.
         calls: Whether calls of the instrumented function may be the epochs.
+        batch_loop: What a ``for`` becomes that is known as the batch loop.
         evaluated_at: Sites of loops that validated, in the order they were met.
         entries: How often a site has been entered, less one.
         idle: Sites that turned out not to matter.
@@ -75,6 +76,7 @@ class Plain:
         self.seen: dict[int, dict[str, Any]] = {}
         self.given: dict[str, Any] = {}
         self.calls = calls
+        self.batch_loop: type[BatchLoop] = BatchLoop
         self.evaluated_at: dict[int, None] = {}
         self.idle: set[int] = set()
         self.entries: dict[int, int] = {}
@@ -89,6 +91,8 @@ class Plain:
     def attach(self, run: Run, life: Life) -> None:
         """Begin to listen; the run's first event has not fired yet."""
         self.run, self.life = run, life
+        if life.dispatch.ledger is not None:
+            self.batch_loop = MeasuredBatchLoop
         gate.open_for(self, table.while_sites)
         self.notice_torch()
 
@@ -117,6 +121,11 @@ class Plain:
             gate.use_torch()
             self.taps = Taps(self)
             self.taps.arm()
+            if self.life.dispatch.ledger is not None:
+                from hookcore.plain.reads import Reads
+
+                meter = self.life.dispatch.ledger.meter
+                meter.watch = Reads(meter)
 
     def mine(self) -> bool:
         """Whether the caller is in this run's thread, in the process that opened it."""
@@ -325,7 +334,7 @@ class Plain:
             self._remember(loop)
         # It may go on unwatched: a `finally` overrules a return, or the run ends before the loop.
         loop.role = None
-        if type(loop) is BatchLoop:
+        if isinstance(loop, BatchLoop):
             loop.__class__ = ForLoop  # type: ignore[assignment] # same layout, the way it came
 
     def fit_ended(self) -> None:
@@ -475,7 +484,7 @@ class Plain:
             site.role_comment = iterable.role
             iterable = iterable.iterable
         role = self.recognition.role_on_entry(site.id)
-        loop = (BatchLoop if role == "batch" else ForLoop)(self, site, frame, iterable)
+        loop = (self.batch_loop if role == "batch" else ForLoop)(self, site, frame, iterable)
         loop.role = role
         return loop
 

@@ -76,6 +76,8 @@ def run(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     strict: bool | None = None,
     quiet: bool | None = None,
+    cost: bool | None = None,
+    budget: str | None = None,
     resume: bool | str | None = None,
     name: str = "run",
 ) -> RunByHand:
@@ -99,6 +101,8 @@ def run(
         options: Options by plugin and name.
         strict: Raise a plugin's exception instead of switching it off.
         quiet: Only warnings.
+        cost: End the run with a table of what each plugin cost.
+        budget: Call an observer less often that takes more of the time than this, ``"1%"``.
         resume: Continue from a checkpoint: True, ``"must"`` or ``"weights"``.
         name: What default paths are made of.
 
@@ -107,7 +111,7 @@ def run(
     """
     call = {
         "plugins": plugins, "only": only, "disable": disable, "options": options,
-        "strict": strict, "quiet": quiet, "resume": resume,
+        "strict": strict, "quiet": quiet, "cost": cost, "budget": budget, "resume": resume,
     }  # fmt: skip
     return RunByHand(name, lambda: settings_of_call(call, "run"))
 

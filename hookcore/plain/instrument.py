@@ -144,6 +144,8 @@ def instrument(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     strict: bool | None = None,
     quiet: bool | None = None,
+    cost: bool | None = None,
+    budget: str | None = None,
     resume: bool | str | None = None,
 ) -> Instrumented[P, R]: ...
 
@@ -157,6 +159,8 @@ def instrument(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     strict: bool | None = None,
     quiet: bool | None = None,
+    cost: bool | None = None,
+    budget: str | None = None,
     resume: bool | str | None = None,
 ) -> Callable[[Callable[P, R]], Instrumented[P, R]]: ...
 
@@ -170,6 +174,8 @@ def instrument(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     strict: bool | None = None,
     quiet: bool | None = None,
+    cost: bool | None = None,
+    budget: str | None = None,
     resume: bool | str | None = None,
 ) -> Any:
     """Inject the life of a training into a loop that knows nothing of it.
@@ -188,6 +194,8 @@ def instrument(
         options: Options by plugin and name, ``{"earlystop": {"patience": 3}}``.
         strict: Raise a plugin's exception instead of switching it off.
         quiet: Only warnings.
+        cost: End the run with a table of what each plugin cost.
+        budget: Call an observer less often that takes more of the time than this, ``"1%"``.
         resume: Continue from the last checkpoint: True, ``"must"`` or ``"weights"``.
 
     Returns:
@@ -201,7 +209,7 @@ def instrument(
     """
     call = {
         "plugins": plugins, "only": only, "disable": disable, "options": options,
-        "strict": strict, "quiet": quiet, "resume": resume,
+        "strict": strict, "quiet": quiet, "cost": cost, "budget": budget, "resume": resume,
     }  # fmt: skip
     if loop is None:
         return functools.partial(_instrumented, call=call)

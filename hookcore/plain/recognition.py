@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from hookcore.plain import gate, table
 from hookcore.plain.roles import Roles, assign, may_have_role
 from hookcore.plain.sites import (
-    BatchLoop,
     ForLoop,
     Loop,
     LoopRole,
@@ -80,7 +79,7 @@ class Recognition:
             loop = candidates[0]
             loop.role = self._known[loop.site.id] = "batch"
             if type(loop) is ForLoop:
-                loop.__class__ = BatchLoop
+                loop.__class__ = host.batch_loop
             self._replay(loop.index - loop.first)
             host.life.start_batch()
 
@@ -91,6 +90,10 @@ class Recognition:
             optimizer: What is about to step; None where there is none: a backward pass has taught,
                 or a loop that is declared.
         """
+        with self._host.life.dispatch.own("recognition"):
+            self._learn(optimizer)
+
+    def _learn(self, optimizer: Any) -> None:
         host = self._host
         taps = host.taps
         born = -1 if taps is None else taps.born(optimizer)
@@ -132,7 +135,7 @@ class Recognition:
         else:
             roles.outer.role, roles.batch.role = "epoch", "batch"
         if roles.batch.role == "batch" and type(roles.batch) is ForLoop:
-            roles.batch.__class__ = BatchLoop
+            roles.batch.__class__ = self._host.batch_loop
         for loop in (roles.outer, *roles.between, roles.batch):
             if loop.role is not None:
                 self._known[loop.site.id] = loop.role

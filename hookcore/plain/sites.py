@@ -157,6 +157,18 @@ class BatchLoop(ForLoop):
         return item
 
 
+class MeasuredBatchLoop(BatchLoop):
+    """A batch loop of a run that keeps account: what its head takes is waiting for data."""
+
+    __slots__ = ()
+
+    def __next__(self) -> Any:
+        ledger = self.host.life.dispatch.ledger
+        assert ledger is not None
+        with ledger.waiting():
+            return super().__next__()
+
+
 class WhileLoop(Loop):
     """A ``while`` that is running; the gate drives it."""
 

@@ -262,17 +262,19 @@ class Taps:
         return True
 
     def _compare_rates(self, fit: Fit, optimizer: Any) -> None:
-        rates = self._rates.get(optimizer)
-        if rates is None:
+        if optimizer not in self._rates:
             return
+        rates = self._rates[optimizer]
         fire = self.host.life.events.on_lr_change
         index = -1
-        for group in optimizer.param_groups:  # no enumerate: it would be a call a step
+        for group in optimizer.param_groups:  # no get, len or enumerate: each is a call a step
             index += 1
             new = group["lr"]
-            if index >= len(rates):
+            try:
+                old = rates[index]
+            except IndexError:  # a group that was added since
+                old = new
                 rates.append(new)
-            old = rates[index]
             if new is not old and new != old:
                 rates[index] = new
                 if fire is not None:

@@ -254,6 +254,16 @@ def test_shapes(lab, shape, plugins):
     assert outcome.run.fit.epochs_done or not outcome.run.fit.has_epochs
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_under_a_ledger(lab, shape):
+    """Bit for bit, too, where every hook is measured and those that take too long rest."""
+    bare, ours = lab.pair(textwrap.dedent(SHAPES[shape]))
+    made = [plugin() for plugin in PLUGINS["all"]]
+    outcome = lab.play(ours.train, plugins=made, quiet=True, measured=True)
+    assert outcome.same == lab.bare(bare.train).same
+    assert outcome.run.fit.epochs_done or not outcome.run.fit.has_epochs
+
+
 def test_outside_a_run(lab):
     """Code with sites does what it did when nobody has opened a run."""
     for source in SHAPES.values():

@@ -19,7 +19,7 @@ ROWS = (
     ("hookspecs", "layers", "scratch", "signals", "snapshot"),
     ("metrics", "options", "order", "settings"),
     ("checks", "monitors"),
-    ("discovery", "dispatch"),
+    ("discovery", "dispatch", "ledger"),
     ("plugins",),
     ("training",),
     ("life",),

@@ -42,6 +42,53 @@ def test_one_plugin_has_three_spellings(name):
     assert key(name) == "early_stop"
 
 
+@pytest.mark.parametrize(
+    ("typed", "share"), [("1%", 0.01), ("0.5 %", 0.005), (".5%", 0.005), ("99%", 0.99)]
+)
+def test_a_budget_is_a_share(project, typed, share):
+    """Written with a percent sign, in all four places."""
+    assert settings(call={"budget": typed}).budget == pytest.approx(share)
+    assert settings(command={"budget": typed}).budget == pytest.approx(share)
+    assert settings(environ={"HOOKCORE_BUDGET": typed}).budget == pytest.approx(share)
+    folder = project(f'[tool.hookcore]\nbudget = "{typed}"\n')
+    assert settings(folder=folder).budget == pytest.approx(share)
+
+
+@pytest.mark.parametrize("none", ["off", "0", "", "no"])
+def test_a_budget_can_be_taken_back(project, none):
+    """By a higher layer than the one that set it."""
+    folder = project('[tool.hookcore]\nbudget = "1%"\n')
+    assert settings(folder=folder, environ={"HOOKCORE_BUDGET": none}).budget is None
+    assert settings(folder=folder, command={"budget": none}).budget is None
+    assert settings(folder=folder, call={"budget": False}).budget is None
+
+
+@pytest.mark.parametrize(
+    "wrong", ["1", "0%", "100%", "-1%", "1e-2", "nan%", "inf%", "a lot", "%", "1%%", 0.01, True, []]
+)
+def test_a_wrong_budget_is_named(wrong):
+    """What is no share of the time, with what it is, and an example."""
+    with pytest.raises(UsageError) as caught:
+        settings(call={"budget": wrong})
+    assert caught.value.what == f"instrument(budget=...): budget cannot be {wrong!r}"
+    assert caught.value.why
+    assert "%" in caught.value.way_out
+
+
+def test_a_share_without_its_sign_is_guessed():
+    """The nearest thing that can be typed is offered."""
+    with pytest.raises(UsageError, match="did you mean '2%'"):
+        settings(command={"budget": "2"})
+
+
+def test_cost_is_a_flag(project):
+    """Like the others: on in one place, off in a higher one."""
+    folder = project("[tool.hookcore]\ncost = true\n")
+    assert settings(folder=folder).cost
+    assert not settings(folder=folder, environ={"HOOKCORE_COST": "0"}).cost
+    assert settings(environ={"HOOKCORE_COST": "0"}, command={"cost": True}).cost
+
+
 LAYERS = {
     Layer.PYPROJECT: "[tool.hookcore.x] in pyproject.toml",
     Layer.ENVIRONMENT: "HOOKCORE_X_N=2",

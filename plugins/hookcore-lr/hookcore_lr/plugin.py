@@ -46,6 +46,8 @@ class LR(Options):
     _acting: bool = attrs.field(init=False, default=False)
     _mean: Any = attrs.field(init=False, default=None, repr=False)
     _fit: int = attrs.field(init=False, default=-1)
+    _schedulers: tuple[Any, ...] | None = attrs.field(init=False, default=None, repr=False)
+    _loop: str = attrs.field(init=False, default="the loop")
     _loaded: Mapping[str, Any] | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -109,6 +111,7 @@ class LR(Options):
         self._report.ended()
         self._hands.release()
         self._acting = False
+        self._schedulers = None
 
     @hookcore.hookimpl
     def on_epoch_end(self, run: hookcore.Run, fit: hookcore.Fit, epoch: int, how: str) -> None:
@@ -209,9 +212,12 @@ class LR(Options):
         self, run: hookcore.Run, fit: hookcore.Fit, optimizer: Any, group: int, new: float
     ) -> None:
         """Report it; where it was not ours, the loop sets the rate itself."""
-        ours = self._hands.is_ours(optimizer, group, new)
+        ours = self._acting and self._hands.is_ours(optimizer, group, new)
         self._observer.untouched = False
-        by = self.policy if ours else _names(fit.schedulers) or "the loop"
+        if fit.schedulers is not self._schedulers:  # once, not in each step of a schedule
+            self._schedulers = fit.schedulers
+            self._loop = _names(fit.schedulers) or "the loop"
+        by = self.policy if ours else self._loop
         self._report.changed(optimizer, group, new, fit.step, by, has_epochs=fit.has_epochs)
         if self._acting and not ours:
             self._stand_down(run, f"the loop sets lr itself ({new:.4g} at step {fit.step})")

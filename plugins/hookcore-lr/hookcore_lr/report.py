@@ -86,15 +86,19 @@ class Report:
             by: Who did it.
             has_epochs: Whether an epoch's end will come.
         """
-        known = self._known.get(id(optimizer))
-        if known is None:
+        # Hot where the rate changes with every step: a call saved here is saved in each of them,
+        # and rates are compared only when a line is due.
+        number = id(optimizer)
+        if number not in self._known:
             self._see(optimizer, f"lr of {type(optimizer).__name__} {len(self._known)}")
             return
-        if group < len(known.now):
+        known = self._known[number]
+        try:
             known.now[group] = new
+        except IndexError:  # a group that was added since
+            known.now = known.rates()
         if known.changed_at == step:  # another group's event
             return
-        # Hot where the rate changes with every step: rates are compared only when a line is due.
         series = known.series
         if series is not None:
             series.count += 1

@@ -1,0 +1,365 @@
+"""What plugins cost: the accounts, the table at the end, and a budget for observers."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+import pytest
+
+import hookcore
+from hookcore import batches, epochs, hookimpl, log, validation
+
+OTHERS = {"only": [], "quiet": True}
+
+
+def plugin(name, hooks, **declared):
+    """An object with these hooks and declarations."""
+    body = {event: hookimpl(function) for event, function in hooks.items()}
+    return type(name.title(), (), {"name": name, **declared, **body})()
+
+
+def busy(seconds):
+    """A hook that takes its time, and counts its calls."""
+
+    def on_batch_end(self, batch):
+        self.calls = [*getattr(self, "calls", ()), batch]
+        time.sleep(seconds)
+
+    return on_batch_end
+
+
+def train(count=4, length=3, body=lambda: None):
+    """A training of no torch."""
+    for _ in epochs(range(count)):
+        for _ in batches(range(length)):
+            body()
+
+
+def rows(text):
+    """Plugin, event and numbers of each row that stands in a table."""
+    found = {}
+    for line in text.splitlines():
+        row = re.fullmatch(r"    (\S+) +(\S+(?: \S+)?) +(\d+)  +(\S+) +(\S+) +(\S+) +(\d+)", line)
+        if row:
+            plugin, event, calls, each, batch, share, reads = row.groups()
+            found[plugin, event] = {
+                "calls": int(calls), "each": float(each), "batch": batch, "share": share,
+                "reads": int(reads),
+            }  # fmt: skip
+    return found
+
+
+# -- the accounts ----------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_what_each_hook_cost(capsys):
+    """Calls, microseconds and share, by plugin and event; quiet or not, for it was asked for."""
+    slow = plugin("slow", {"on_batch_end": busy(0.002), "on_epoch_end": lambda self: None})
+    with hookcore.run(plugins=[slow], cost=True, **OTHERS):
+        train()
+    said = capsys.readouterr().err
+    assert re.search(r"hookcore: cost: 12 batches in \d+\.\d s, \d+ us each; waiting", said)
+    found = rows(said)
+    assert found["slow", "on_batch_end"]["calls"] == 12
+    assert found["slow", "on_batch_end"]["each"] >= 2000
+    assert float(found["slow", "on_batch_end"]["share"].rstrip("%")) > 50
+    assert found["slow", "on_epoch_end"]["calls"] == 4
+    assert next(iter(found)) == ("slow", "on_batch_end")
+
+
+def test_without_being_asked_it_says_nothing(capsys):
+    """And dispatch has the hooks themselves."""
+    quick = plugin("quick", {"on_batch_end": busy(0)})
+    with hookcore.run(plugins=[quick], **OTHERS) as run:
+        assert run.control.dispatch.ledger is None
+        train()
+    assert "cost" not in capsys.readouterr().err
+
+
+def test_a_hook_that_leads_to_another_pays_for_itself_alone(capsys):
+    """The time of a listener of what it logs is the listener's."""
+
+    def on_batch_end(self, run):
+        run.log(value=1.0)
+
+    def on_log(self):
+        time.sleep(0.005)
+
+    one, two = plugin("one", {"on_batch_end": on_batch_end}), plugin("two", {"on_log": on_log})
+    with hookcore.run(plugins=[one, two], cost=True, **OTHERS):
+        train(1, 4)
+    found = rows(capsys.readouterr().err)
+    assert found["two", "on_log"]["each"] >= 5000
+    assert found["one", "on_batch_end"]["each"] < 2500
+
+
+def test_only_calls_that_were_made_count(capsys):
+    """An event that a plugin's own rate holds back is none."""
+    rare = plugin("rare", {"on_batch_end": busy(0)}, every={"on_batch_end": 5})
+    with hookcore.run(plugins=[rare], cost=True, **OTHERS):
+        train(4, 3)
+    assert rows(capsys.readouterr().err)["rare", "on_batch_end"]["calls"] == 2
+
+
+def test_several_fits_are_one_account(capsys):
+    """The table is the run's."""
+    quick = plugin("quick", {"on_batch_end": busy(0), "on_train_end": lambda self: None})
+    with hookcore.run(plugins=[quick], cost=True, **OTHERS):
+        train()
+        train()
+    said = capsys.readouterr().err
+    assert "cost: 24 batches" in said
+    assert rows(said)["quick", "on_train_end"]["calls"] == 2
+
+
+def test_data_that_comes_late_is_a_share(capsys):
+    """What the head of the batch loop waits for, listeners aside."""
+
+    def late():
+        for i in range(5):
+            time.sleep(0.01)
+            yield i
+
+    slow = plugin("slow", {"on_batch_start": lambda self: time.sleep(0.01)})
+    with hookcore.run(plugins=[slow], cost=True, **OTHERS):
+        for _ in epochs(range(3)):
+            for _ in batches(late()):
+                pass
+    said = capsys.readouterr().err
+    share = int(re.search(r"waiting for data: (\d+)%", said)[1])
+    assert 20 <= share <= 75, said
+
+
+def test_a_run_without_a_training_has_its_table(capsys):
+    """Shares of nothing are not made up."""
+    quick = plugin("quick", {"on_run_start": lambda self: None})
+    with hookcore.run(plugins=[quick], cost=True, **OTHERS):
+        pass
+    said = capsys.readouterr().err
+    assert "cost: no training was recognised" in said
+    assert rows(said)["quick", "on_run_start"]["share"] == "-"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_whatever_ends_the_run_the_table_comes(capsys, error):
+    """With what was spent until then."""
+    quick = plugin("quick", {"on_batch_end": busy(0)})
+    left = iter(range(100))
+
+    def body():
+        if next(left) == 7:
+            raise error
+
+    with pytest.raises(error), hookcore.run(plugins=[quick], cost=True, **OTHERS):
+        train(body=body)
+    assert rows(capsys.readouterr().err)["quick", "on_batch_end"]["calls"] == 8
+
+
+def test_a_hook_that_raises_is_isolated_and_paid_for(capsys):
+    """Measured or not, it fails alone."""
+
+    def on_batch_end(self):
+        time.sleep(0.002)
+        raise ValueError("no")
+
+    broken = plugin("broken", {"on_batch_end": on_batch_end})
+    well = plugin("well", {"on_batch_end": busy(0)})
+    with hookcore.run(plugins=[broken, well], cost=True, **OTHERS):
+        train()
+    said = capsys.readouterr().err
+    assert "plugin 'broken' raised in on_batch_end; it is switched off" in said
+    assert rows(said)["broken", "on_batch_end"]["calls"] == 1
+    assert rows(said)["broken", "on_batch_end"]["each"] >= 2000
+    assert rows(said)["well", "on_batch_end"]["calls"] == 12
+
+
+def test_an_interrupt_inside_a_hook_goes_through(capsys):
+    """The next span is no part of the one that was left."""
+
+    def on_batch_end(self, batch):
+        if batch == 1:
+            raise KeyboardInterrupt
+
+    asked = plugin("asked", {"on_batch_end": on_batch_end, "on_run_end": lambda self: None})
+    with (
+        pytest.raises(KeyboardInterrupt),
+        hookcore.run(plugins=[asked], cost=True, **OTHERS) as run,
+    ):
+        train()
+    assert rows(capsys.readouterr().err)["asked", "on_run_end"]["calls"] == 1
+    assert not run.control.dispatch.ledger.meter.watching
+
+
+def test_only_rank_zero_speaks(capsys, monkeypatch):
+    """One table for all ranks."""
+    monkeypatch.setenv("RANK", "1")
+    quick = plugin("quick", {"on_batch_end": busy(0)})
+    with hookcore.run(plugins=[quick], cost=True, **OTHERS):
+        train()
+    assert capsys.readouterr().err == ""
+
+
+def test_logging_from_another_thread_is_no_harm(capsys):
+    """Its hooks are measured, in whatever thread they run."""
+    quick = plugin("quick", {"on_log": lambda self: None, "on_batch_end": busy(0)})
+    with hookcore.run(plugins=[quick], cost=True, **OTHERS) as run:
+        other = threading.Thread(target=lambda: [run.log(x=1.0) for _ in range(50)])
+        other.start()
+        train(20, 20)
+        other.join()
+    found = rows(capsys.readouterr().err)
+    assert found["quick", "on_log"]["calls"] == 50
+    assert found["quick", "on_batch_end"]["calls"] == 400
+
+
+# -- the budget ------------------------------------------------------------------------------
+
+
+def test_an_observer_over_its_budget_rests(capsys):
+    """It is called less often, and that is said once, at once."""
+    slow = plugin("slow", {"on_batch_end": busy(0.03)})
+    with hookcore.run(plugins=[slow], budget="1%", only=[]):
+        train(2, 20, body=lambda: time.sleep(0.001))
+    said = capsys.readouterr().err
+    assert 1 <= len(slow.calls) < 10
+    assert said.count("is over its budget") == 1
+    assert "may take 1%" in said
+    assert "--budget off" in said
+    assert re.search(rf"slow rested in {40 - len(slow.calls)} of 40 batches", said)
+    assert "cost:" not in said
+
+
+def test_an_observer_that_keeps_its_budget_is_always_called(capsys):
+    """Nothing is said and nothing is left out."""
+    quick = plugin("quick", {"on_batch_end": busy(0)})
+    with hookcore.run(plugins=[quick], budget="50%", only=[]):
+        train(2, 20, body=lambda: time.sleep(0.001))
+    assert len(quick.calls) == 40
+    assert "budget" not in capsys.readouterr().err
+
+
+def test_a_rest_is_over_when_the_time_is_earned():
+    """The share is kept in the long run: it is called again."""
+    slow = plugin("slow", {"on_batch_end": busy(0.02)})
+    with hookcore.run(plugins=[slow], budget="20%", **OTHERS):
+        train(1, 400, body=lambda: time.sleep(0.002))
+    assert 12 <= len(slow.calls) <= 60  # 0.2 s saved up, and a fifth of the time that passes
+    assert slow.calls[-1] > 300
+
+
+def test_a_batch_is_seen_whole_or_not_at_all():
+    """No end without its start."""
+    seen = []
+
+    def on_batch_start(self, batch):
+        seen.append(("start", batch))
+        time.sleep(0.02)
+
+    def on_batch_end(self, batch):
+        seen.append(("end", batch))
+
+    slow = plugin("slow", {"on_batch_start": on_batch_start, "on_batch_end": on_batch_end})
+    with hookcore.run(plugins=[slow], budget="1%", **OTHERS):
+        train(3, 10, body=lambda: time.sleep(0.001))
+    assert seen[::2] == [("start", batch) for _, batch in seen[1::2]]
+    assert [word for word, _ in seen] == ["start", "end"] * (len(seen) // 2)
+    assert len(seen) < 60
+
+
+@pytest.mark.parametrize("role", ["control", "persist"])
+def test_who_controls_never_rests(capsys, role):
+    """The training depends on it; its share is said at the end."""
+    slow = plugin("slow", {"on_batch_end": busy(0.02)}, role=role)
+    with hookcore.run(plugins=[slow], budget="1%", only=[]):
+        train(1, 10)
+    assert len(slow.calls) == 10
+    said = capsys.readouterr().err
+    assert "over its budget" not in said
+    assert f"more than the budget; it is no observer ({role}) and never rests" in said
+
+
+def test_what_comes_once_is_never_left_out():
+    """Starts, ends and a validation's values reach an observer that rests."""
+    slow = plugin("slow", {
+        "on_batch_end": busy(0.05),
+        "on_epoch_end": lambda self, epoch: self.epochs.append(epoch),
+        "on_log": lambda self, metrics, source: self.sources.append((source, tuple(metrics))),
+        "on_validation_end": lambda self, metrics: self.sources.append(("end", tuple(metrics))),
+    }, epochs=[], sources=[])  # fmt: skip
+    with hookcore.run(plugins=[slow], budget="1%", **OTHERS):
+        for _ in epochs(range(3)):
+            for _ in batches(range(5)):
+                log(loss=1.0)
+            with validation():
+                log(val_loss=2.0)
+    assert len(slow.calls) < 15
+    assert slow.epochs == [0, 1, 2]
+    assert slow.sources.count(("log", ("val_loss",))) == 3
+    assert slow.sources.count(("end", ("val_loss",))) == 3
+    assert 1 <= slow.sources.count(("log", ("loss",))) < 15
+
+
+def test_a_hook_that_raises_spends_its_budget_too(capsys):
+    """It is switched off like any other."""
+
+    def on_batch_end(self):
+        raise ValueError("no")
+
+    with hookcore.run(plugins=[plugin("bad", {"on_batch_end": on_batch_end})], budget="1%",
+                      only=[]):  # fmt: skip
+        train()
+    assert "'bad' raised in on_batch_end; it is switched off" in capsys.readouterr().err
+
+
+# -- torch -----------------------------------------------------------------------------------
+
+LOOP = """
+def train():
+    model = make(); optimizer = sgd(model)
+    for epoch in range(2):
+        for x, y in loader(4):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            loss.item()
+            optimizer.step()
+"""
+
+
+@pytest.mark.torch
+def test_a_read_of_a_tensor_is_its_reader_s(lab, capsys):
+    """The loop's own reads are not counted; a hook's are, whatever they are called."""
+
+    def on_backward_end(self, loss):
+        value = loss.detach()
+        value.item(), float(value), bool(value > 0), value.cpu(), value.tolist()
+
+    looks = plugin("looks", {"on_backward_end": on_backward_end, "on_batch_end": busy(0)})
+    module = lab.module(LOOP)
+    lab.play(module.train, plugins=[looks], quiet=True, measured=True)
+    said = capsys.readouterr().err
+    found = rows(said)
+    assert found["looks", "on_backward_end"]["reads"] == 5 * (
+        found["looks", "on_backward_end"]["calls"]
+    )
+    assert found["looks", "on_batch_end"]["reads"] == 0
+    assert "on an accelerator each one waits" in said
+
+
+@pytest.mark.torch
+def test_hookcore_s_own_work_has_rows(lab, capsys):
+    """What recognising a training and reading its state take."""
+    saver = plugin(
+        "saver",
+        {
+            "on_epoch_end": lambda self, run: run.capture("each epoch"),
+            "on_checkpoint_save": lambda self, snapshot: None,
+        },
+        role="persist",
+    )
+    lab.play(lab.module(LOOP).train, plugins=[saver], quiet=True, measured=True)
+    found = rows(capsys.readouterr().err)
+    assert found["hookcore", "recognition"]["calls"] == 1
+    assert found["hookcore", "capture"]["calls"] >= 2
