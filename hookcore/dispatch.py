@@ -118,6 +118,25 @@ class Dispatch:
         """A piece of hookcore's own work, for the ledger where there is one."""
         return contextlib.nullcontext() if self.ledger is None else self.ledger.own(work)
 
+    def call(self, plugin: str, what: str, function: Callable[[], object]) -> None:
+        """Call a function for a plugin, isolated as its hooks are.
+
+        Args:
+            plugin: Its name.
+            what: What a failure is said to have happened in.
+            function: To call.
+        """
+        record = next((record for record in self._order if record.name == plugin), None)
+        if record is None or not self._manager.has_plugin(plugin):
+            return  # it has been switched off since it asked
+        previous, self.speaker = self.speaker, plugin
+        try:
+            function()
+        except Exception as error:  # noqa: BLE001 - a plugin fails alone
+            self._failed(record, what, error)
+        finally:
+            self.speaker = previous
+
     def raise_pending(self) -> None:
         """Raise the error that waits, if one does."""
         if self.pending is not None:

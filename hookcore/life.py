@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import UsageError
@@ -57,6 +58,7 @@ class Life:
         self._validation_batch = -1
         self._validation_values: dict[str, Any] = {}
         self._capture: str | None = None
+        self._errands: deque[tuple[str, Callable[[], object]]] = deque()
         self._tell = tell
         self._ledger = dispatch.ledger
         if self._ledger is not None:
@@ -95,6 +97,11 @@ class Life:
         """Take a checkpoint at the next head."""
         self._capture = reason
         self.wake()
+
+    def at_head(self, function: Callable[[], object], by: str) -> None:
+        """Have the next head call a function; asked for from any thread."""
+        self._errands.append((by, function))
+        self.attention = True
 
     def saved(self, path: Path) -> None:
         """A checkpoint is on disk."""
@@ -267,6 +274,9 @@ class Life:
             KeyboardInterrupt: From the user's signal handling, after the checkpoint.
         """
         self.attention = False
+        while self._errands:
+            by, function = self._errands.popleft()
+            self.dispatch.call(by, "at_head", function)
         signals = self.signals
         if signals is not None and signals.waiting and not signals.told:
             signals.told = True

@@ -12,7 +12,7 @@ from hookcore.errors import HookcoreError
 from hookcore.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hookcore.plugins import PluginRecord
     from hookcore.settings import ResumeMode, Settings
@@ -85,6 +85,9 @@ class Control(Protocol):
 
     def capture(self, reason: str) -> None:
         """Take a checkpoint at the next head."""
+
+    def at_head(self, function: Callable[[], object], by: str) -> None:
+        """Have the next head call a function; asked for from any thread."""
 
     def saved(self, path: Path) -> None:
         """A checkpoint is on disk."""
@@ -307,6 +310,18 @@ class Run:
         ``on_checkpoint_save`` delivers it.
         """
         self.control.capture(reason)
+
+    def at_head(self, function: Callable[[], object], *, by: str) -> None:
+        """Have the training's thread call a function, at the fit's next head.
+
+        The way back for a thread of a plugin's own: everything else of a run belongs to the thread
+        that trains. Where no head comes any more, the function is not called.
+
+        Args:
+            function: To call; isolated like a hook.
+            by: The plugin's name.
+        """
+        self.control.at_head(function, by)
 
     def saved(self, path: Path) -> None:
         """Say that a checkpoint is on disk and verified; fires ``on_checkpoint_saved``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from hookcore import UsageError, hookimpl
@@ -31,6 +33,16 @@ class Desk:
         return [name.removeprefix("on_") for name in self.recorder.names]
 
 
+class Writer:
+    """A plugin with a thread of its own."""
+
+    name = "writer"
+
+    @hookimpl
+    def on_run_end(self):
+        pass
+
+
 @pytest.fixture
 def desk():
     made = []
@@ -53,6 +65,35 @@ def test_an_end_closes_what_is_open_inside(desk):
     one.life.end_fit("exception")
     assert one.names[-3:] == ["batch_end", "epoch_end", "train_end"]
     assert {call["how"] for _, call in one.recorder.calls[-3:]} == {"exception"}
+
+
+def test_what_a_thread_asks_for_is_done_at_the_next_head(desk):
+    """In the thread that trains, under the plugin's name, and once."""
+    one = desk(Writer())
+    one.fit()
+    heard = []
+
+    def errand():
+        heard.append((one.run.control.speaker, threading.current_thread()))
+
+    thread = threading.Thread(target=lambda: one.run.at_head(errand, by="writer"))
+    thread.start()
+    thread.join()
+    assert heard == []
+    assert one.life.attention
+    one.life.attend()
+    one.life.attend()
+    assert heard == [("writer", threading.main_thread())]
+
+
+def test_an_errand_that_raises_is_the_plugins_failure(desk):
+    """As if one of its hooks had raised: the training goes on."""
+    one = desk(Writer())
+    one.fit()
+    one.run.at_head(lambda: 1 / 0, by="writer")
+    one.run.at_head(lambda: 1 / 0, by="nobody")  # one that has been switched off meanwhile
+    one.life.attend()
+    assert [failure.event for failure in one.session.off] == ["at_head"]
 
 
 def test_a_validation_ends_with_its_epoch(desk):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import UsageError
 from hookcore.plain import rng, table
-from hookcore.plain.putback import FRESH, PutBack, load_weights
+from hookcore.plain.putback import AFRESH, FRESH, PutBack, take_weights
 from hookcore.plain.reach import Reach
 from hookcore.plain.state import digests, site_key
 
@@ -126,27 +126,32 @@ class Pending:
         return f"the loop at {path}:{line}, which it was saved in, was not reached"
 
     def load_weights(self, fit: Fit) -> None:
-        """With ``--resume-mode weights``: the models' weights into a fresh fit.
+        """With ``--resume-mode weights``: what fits of the models' weights into a fresh fit.
 
         It happens at the first step, whose gradients are those of the weights that go: they become
         zero.
 
         Raises:
-            UsageError: They are another model's.
+            UsageError: Nothing of them fits.
         """
         records = {record.name: record for record in self._snapshot.objects}
-        saved = self.position["models"]
-        if len(saved) != len(fit.models):
-            raise UsageError(
-                "this checkpoint belongs to another run",
-                f"it trained {len(saved)} models, here are {len(fit.models)}",
-                FRESH,
+        taken, left = 0, []
+        for model, name in zip(fit.models, self.position["models"], strict=False):
+            count, misfits = take_weights(model, records[name])
+            taken += count
+            left += misfits
+        if not taken:
+            why = left[0] if left else "it holds no model's weights"
+            raise UsageError("no weight of this checkpoint fits", why, AFRESH)
+        for parameter in (p for model in fit.models for p in model.parameters()):
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+        if left:
+            more = [f"and {len(left) - 5} more"] if len(left) > 5 else []
+            lines = "".join(f"\n    {line}" for line in [*left[:5], *more])
+            self._host.run.warn(
+                f"{taken} weights of the checkpoint were taken; not taken were:{lines}"
             )
-        for model, name in zip(fit.models, saved, strict=True):
-            load_weights(model, records[name])
-            for parameter in model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.zero_()
         self.done = True
 
     def _load_plugins(self) -> None:

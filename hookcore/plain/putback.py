@@ -19,7 +19,8 @@ from hookcore.snapshot import home
 if TYPE_CHECKING:
     from hookcore.snapshot import ObjectRecord, Snapshot
 
-FRESH = "start afresh:  leave out --resume     take the weights alone:  --resume-mode weights"
+AFRESH = "start afresh:  leave out --resume"
+FRESH = f"{AFRESH}     take the weights alone:  --resume-mode weights"
 
 
 class PutBack:
@@ -163,11 +164,40 @@ def load_weights(module: Any, record: ObjectRecord) -> None:
         raise UsageError(
             f"this checkpoint belongs to another model ({record.name})", mismatch[0].strip(), FRESH
         ) from error
+    _load_buffers(module, record)
+
+
+def _load_buffers(module: Any, record: ObjectRecord) -> None:
+    """Those that a ``state_dict`` leaves out."""
     buffers = dict(module.named_buffers())
     with torch.no_grad():
         for name, buffer in record.extras.get("buffers", {}).items():
             if name in buffers and buffers[name].shape == buffer.shape:
                 buffers[name].copy_(buffer)
+
+
+def take_weights(module: Any, record: ObjectRecord) -> tuple[int, list[str]]:
+    """Those weights and buffers that a module has a place of the same shape for.
+
+    Returns:
+        How many, and what does not fit.
+    """
+    saved, now, fitting, left = record.state, module.state_dict(), {}, []
+    for name, value in now.items():
+        if name not in saved:
+            left.append(f"{name}, which is not in the checkpoint")
+        elif _shape(saved[name]) != _shape(value):
+            left.append(f"{name}, {_words(saved[name])} there and {_words(value)} here")
+        else:
+            fitting[name] = saved[name]
+    left += [f"{name}, for which there is no place here" for name in saved if name not in now]
+    module.load_state_dict(fitting, strict=False)
+    _load_buffers(module, record)
+    return len(fitting), left
+
+
+def _words(value: Any) -> str:
+    return str(list(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
 
 
 def _load_extras(module: Any, extras: dict[str, Any]) -> None:

@@ -13,6 +13,9 @@ A snapshot is filled by whoever knows the run, and written into a folder of its 
     staged = stage(snapshot)                    # from here on the training may go on
     write(staged, "checkpoints/train/epoch-3")  # whole and verified, or an error and nothing there
 
+``Job`` does the second of these in a thread of its own, and waits at the breaks of ``forks`` when
+the training forks; ``Memory`` is what one staging after the other is copied into.
+
 A folder holds ``manifest.json`` (what it is, and the SHA-256 of the rest), ``state.json`` (all
 values) and ``tensors.pt`` (all bytes). Reading verifies every byte, and runs nothing that it
 reads::
@@ -37,28 +40,48 @@ in is kept).
     verify(folder)                  all checks of ``read``, nothing kept
     remove(folder)                  only what is provably a checkpoint
     clean_stale(path)               what dead processes left half-written
+    Hold(path)                      marks a directory as in use
+    mark_latest(folder)             the link ``latest`` beside it
     export(folder, "model.pt")      the weights alone, for inference
 """
 
+from .background import Job
+from .blobs import Memory
 from .classes import Unresolved
 from .codec import Encoded, NotEncodable, decode, encodable, encode
-from .manifests import FileSum, Manifest, manifest
-from .model import FORMAT, Header, ObjectRecord, Snapshot, stage
-from .shelf import Entry, check_directory, clean_stale, latest, list_checkpoints, remove
+from .manifests import FileSum, Manifest, NewerFormat, manifest
+from .model import FORMAT, Header, ObjectRecord, Snapshot, Staged, stage
+from .shelf import (
+    LATEST,
+    Entry,
+    Hold,
+    check_directory,
+    clean_stale,
+    latest,
+    list_checkpoints,
+    mark_latest,
+    remove,
+)
 from .store import read, verify, write
 from .tensors import home
 from .weights import export
 
 __all__ = [
     "FORMAT",
+    "LATEST",
     "Encoded",
     "Entry",
     "FileSum",
     "Header",
+    "Hold",
+    "Job",
     "Manifest",
+    "Memory",
+    "NewerFormat",
     "NotEncodable",
     "ObjectRecord",
     "Snapshot",
+    "Staged",
     "Unresolved",
     "check_directory",
     "clean_stale",
@@ -70,6 +93,7 @@ __all__ = [
     "latest",
     "list_checkpoints",
     "manifest",
+    "mark_latest",
     "read",
     "remove",
     "stage",

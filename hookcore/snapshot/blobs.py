@@ -7,6 +7,7 @@ when read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -27,15 +28,38 @@ class _Stretch:
     records: list[dict[str, Json]] = attrs.field(factory=list)
 
 
+class Memory:
+    """What the bytes are copied into, kept from one time to the next.
+
+    Fresh memory costs more than the copy: the system hands it out page by page. What is kept is
+    one copy of what was last staged, and no more.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[torch.Tensor]] = {}
+
+    def take(self, size: int) -> torch.Tensor:
+        """So many bytes."""
+        if fitting := self._free.get(size):
+            return fitting.pop()
+        return torch.empty(size, dtype=torch.uint8)
+
+    def begin(self, blobs: Iterable[torch.Tensor]) -> None:
+        """These may be written over from now on; what was free before is let go."""
+        self._free = {}
+        for blob in blobs:
+            self._free.setdefault(blob.numel(), []).append(blob)
+
+
 class BlobWriter:
     """Collects memory, once each.
 
     Args:
-        copy: Take the bytes away from the live objects at ``finish``.
+        into: Copy the bytes away from the live objects at ``finish``, into this.
     """
 
-    def __init__(self, *, copy: bool) -> None:
-        self._copy = copy
+    def __init__(self, into: Memory | None = None) -> None:
+        self._into = into
         self._stretches: dict[tuple[str, int], _Stretch] = {}
 
     def add(self, tensor: torch.Tensor) -> dict[str, Json]:
@@ -72,11 +96,13 @@ class BlobWriter:
         with torch.inference_mode(False), torch.no_grad():
             view = torch.empty(0, dtype=torch.uint8, device=storage.device)
             view.set_(storage, low, (high - low,), (1,))
+            if self._into is not None:
+                return self._into.take(high - low).copy_(view)
             if view.device.type != "cpu":
                 return view.cpu()
             # torch.save writes whole storages: a part of one must leave it first.
             whole = low == 0 and high == storage.nbytes()
-            return view if whole and not self._copy else view.clone()
+            return view if whole else view.clone()
 
 
 class BlobReader:

@@ -17,7 +17,7 @@ import torch
 from hookcore.errors import SnapshotError
 
 from . import tensors
-from .blobs import BlobReader, BlobWriter
+from .blobs import BlobReader, BlobWriter, Memory
 from .classes import NotFoundYet, Unresolved, family
 from .containers import BRANCHES, FAMILIES, Branch
 from .leaves import LEAVES, Json, is_bare
@@ -57,18 +57,18 @@ class NotEncodable(SnapshotError):
         self.path, self.reason = path, reason
 
 
-def encode(value: object, name: str = "value", *, copy: bool = False) -> Encoded:
+def encode(value: object, name: str = "value", *, into: Memory | None = None) -> Encoded:
     """Takes a value apart.
 
     Args:
         value: Any value of the closed set of types.
         name: What errors call it.
-        copy: Copy the tensors' bytes, so that later changes do not reach the result.
+        into: Copy the tensors' bytes there, so that later changes do not reach the result.
 
     Raises:
         NotEncodable: Something in it is outside the set; says where.
     """
-    encoder = Encoder(name, copy=copy)
+    encoder = Encoder(name, into)
     document = encoder.child(value, "")
     return Encoded(document, encoder.blobs.finish())
 
@@ -76,7 +76,7 @@ def encode(value: object, name: str = "value", *, copy: bool = False) -> Encoded
 def encodable(value: object, name: str = "value") -> str | None:
     """Why a value cannot be put in a checkpoint (``"history[3]: <class 'X'>"``), or ``None``."""
     try:
-        Encoder(name, copy=False).child(value, "")
+        Encoder(name).child(value, "")
     except NotEncodable as error:
         return f"{error.path}: {error.reason}"
     return None
@@ -163,11 +163,11 @@ class Encoder:
 
     Args:
         name: What errors call the value.
-        copy: Copy the tensors' bytes.
+        into: Copy the tensors' bytes there.
     """
 
-    def __init__(self, name: str, *, copy: bool) -> None:
-        self.blobs = BlobWriter(copy=copy)
+    def __init__(self, name: str, into: Memory | None = None) -> None:
+        self.blobs = BlobWriter(into)
         self._steps: list[Step] = [name]
         self._numbers: dict[int, int] = {}
         self._held: list[object] = []

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from . import forks
 from .manifests import MANIFEST, PARTS, FileSum
 
-_OURS = re.compile(r"\..+\.hookcore-([0-9a-f]{8})-\d+-[0-9a-f]{8}")
+_OURS = re.compile(r"\..+\.hookcore-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
+_PIECE = 4 << 20  # so much lies between two breaks of a thread that writes
 
 
 class Sink:
@@ -33,14 +35,18 @@ class Sink:
 
     def write(self, data: bytes) -> int:
         """Writes all of ``data``; keeps an error, which torch.save would replace by its own."""
+        whole = memoryview(data).cast("B")
         try:
-            self._file.write(data)
-            self._hash.update(data)
+            for start in range(0, len(whole), _PIECE):
+                piece = whole[start : start + _PIECE]
+                self._file.write(piece)
+                self._hash.update(piece)
+                forks.breathe()
         except BaseException as error:
             self.error = error
             raise
-        self._size += len(data)
-        return len(data)
+        self._size += len(whole)
+        return len(whole)
 
     def flush(self) -> None:
         """Does nothing: the draft flushes at the end."""
@@ -77,7 +83,8 @@ class Draft:
                     raise sink.error from None
                 raise
             file.flush()
-            os.fsync(file.fileno())
+            with forks.at_rest():
+                os.fsync(file.fileno())
         return sink.sum()
 
     def publish(self) -> None:
@@ -103,7 +110,7 @@ def drafted(target: Path) -> Iterator[Draft]:
         raise
     finally:
         if handle is not None:
-            os.close(handle)
+            forks.close(handle)
 
 
 def hidden_name(name: str) -> str:
@@ -117,6 +124,19 @@ def _machine() -> str:
 
 def lock(folder: Path) -> int | None:
     """Holds a folder until the handle is closed or the process ends; ``None`` if it cannot be."""
+    with contextlib.suppress(BlockingIOError):
+        return hold(folder)
+    return None
+
+
+def hold(folder: Path) -> int | None:
+    """The same; ``None`` where the file system has no locks.
+
+    Children do not hold it: close it with ``forks.close``.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
     if sys.platform == "win32":
         return None
     import fcntl
@@ -124,25 +144,54 @@ def lock(folder: Path) -> int | None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held by another process, or a file system without locks
+    except OSError as error:
         os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
         return None
+    forks.keep(handle)
     return handle
 
 
 def is_abandoned(folder: Path, age: float) -> bool:
-    """Whether a folder is a draft, of this machine, whose process has ended."""
+    """Whether a folder is a draft, of this machine, whose process has ended.
+
+    Args:
+        folder: Any.
+        age: Seconds for which it must have been quiet, where a process has the number of the one
+            that made it.
+    """
     match = _OURS.fullmatch(folder.name)
     if not match or match[1] != _machine() or folder.is_symlink() or not folder.is_dir():
         return False
-    if time.time() - folder.stat().st_mtime < age:
+    if _lives(int(match[2])) and time.time() - folder.stat().st_mtime < age:
         return False
     if {path.name for path in folder.iterdir()} - {MANIFEST, *PARTS}:
         return False
     handle = lock(folder)
     if handle is None:
         return False
-    os.close(handle)
+    forks.close(handle)
+    return True
+
+
+def is_abandoned_link(path: Path) -> bool:
+    """Whether a link was about to get its name when its process, of this machine, ended."""
+    match = _OURS.fullmatch(path.name)
+    if not match or match[1] != _machine() or not path.is_symlink():
+        return False
+    return not _lives(int(match[2]))
+
+
+def _lives(pid: int) -> bool:
+    if sys.platform == "win32":  # the question would end the process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
     return True
 
 

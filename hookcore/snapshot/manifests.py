@@ -17,7 +17,7 @@ import attrs
 from hookcore.errors import SnapshotError
 
 from .codec import Encoded, decode
-from .model import FORMAT, Header, Snapshot, encode_outer
+from .model import FORMAT, Header
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -28,6 +28,10 @@ _MARK = "checkpoint of hookcore"
 _HEAD = re.compile(rb'\{"sha256": "([0-9a-f]{64})",')
 _ZEROS = b"0" * 64
 _EARLIER = "take an earlier checkpoint"
+
+
+class NewerFormat(SnapshotError):
+    """A checkpoint that a newer hookcore has written, and that is whole as far as can be told."""
 
 
 @attrs.frozen
@@ -67,9 +71,14 @@ class Manifest:
         return sum(each.size for each in self.files.values())
 
 
-def manifest_bytes(snapshot: Snapshot, files: dict[str, FileSum]) -> bytes:
-    """The text of a checkpoint's manifest."""
-    outer = encode_outer(snapshot)
+def manifest_bytes(header: Header, outer: Encoded, files: dict[str, FileSum]) -> bytes:
+    """The text of a checkpoint's manifest.
+
+    Args:
+        header: Where the checkpoint comes from.
+        outer: Code of the part that can be read without the rest.
+        files: The other files.
+    """
     if outer.blobs:
         raise SnapshotError(
             "a checkpoint's position or metrics hold a tensor or an array",
@@ -78,7 +87,7 @@ def manifest_bytes(snapshot: Snapshot, files: dict[str, FileSum]) -> bytes:
     body = {
         "sha256": _ZEROS.decode(),
         "what": _MARK,
-        **attrs.asdict(snapshot.header),
+        **attrs.asdict(header),
         "files": {name: attrs.asdict(each) for name, each in files.items()},
         "outer": outer.document,
     }
@@ -118,8 +127,8 @@ def _understand(folder: str | Path, text: bytes) -> Manifest:
     if body.get("what") != _MARK or type(version) is not int:
         raise refusal(folder, f"{MANIFEST} is not hookcore's")
     if version > FORMAT:
-        raise refusal(
-            folder,
+        raise NewerFormat(
+            f"{folder} cannot be read as a checkpoint",
             f"its format is {version}; this hookcore reads up to {FORMAT}",
             "pip install --upgrade hookcore",
         )

@@ -13,6 +13,7 @@ import torch
 
 from hookcore.errors import SnapshotError
 
+from .blobs import Memory
 from .codec import Encoded, decode, encode
 
 FORMAT = 1
@@ -106,6 +107,12 @@ class Snapshot:
     notes: list[str] = attrs.field(factory=list)
     _source: Encoded | None = attrs.field(default=None, repr=False)
 
+    def weights(self) -> list[dict[str, Any]]:
+        """Parameters and buffers of each trained model, as ``Fit.load_weights`` takes them."""
+        records = {record.name: record for record in self.objects}
+        found = (records[name] for name in self.position["models"])
+        return [{**each.state, **each.extras.get("buffers", {})} for each in found]
+
     def resolve(self) -> Snapshot:
         """The same, with each ``Unresolved`` replaced: call it when the script's imports are done.
 
@@ -127,7 +134,7 @@ def encode_outer(snapshot: Snapshot) -> Encoded:
     return encode({name: getattr(snapshot, name) for name in _OUTER}, "snapshot")
 
 
-def encode_inner(snapshot: Snapshot, *, copy: bool = False) -> Encoded:
+def encode_inner(snapshot: Snapshot, into: Memory | None = None) -> Encoded:
     """The part with the states, in one walk: what is shared stays shared."""
     parts = {name: getattr(snapshot, name) for name in _INNER}
     parts["objects"] = {
@@ -136,7 +143,7 @@ def encode_inner(snapshot: Snapshot, *, copy: bool = False) -> Encoded:
     if len(parts["objects"]) < len(snapshot.objects):
         names = sorted(record.name for record in snapshot.objects)
         raise SnapshotError("two objects of a checkpoint have one name", ", ".join(names))
-    return encode(parts, "", copy=copy)
+    return encode(parts, "", into=into)
 
 
 def rebuild(outer: Snapshot, inner: Encoded, *, strict: bool = True) -> Snapshot:
@@ -146,15 +153,42 @@ def rebuild(outer: Snapshot, inner: Encoded, *, strict: bool = True) -> Snapshot
     return attrs.evolve(outer, **parts, source=inner)
 
 
-def stage(snapshot: Snapshot) -> Snapshot:
+@attrs.frozen(eq=False)
+class Staged:
+    """A snapshot that later training does not reach, ready to be written.
+
+    Args:
+        header: Where it comes from.
+        outer: Code of the part that the manifest holds.
+        inner: Code of the other part, with copies of all bytes.
+    """
+
+    header: Header
+    outer: Encoded
+    inner: Encoded
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors and arrays."""
+        return sum(blob.numel() for blob in self.inner.blobs.values())
+
+    def snapshot(self) -> Snapshot:
+        """What reading it from a file would give."""
+        return rebuild(Snapshot(header=self.header, **decode(self.outer)), self.inner)
+
+
+def stage(snapshot: Snapshot, into: Memory | None = None) -> Staged:
     """A copy that later training does not reach: all tensors copied to the CPU once, sharing kept.
 
     ``state_dict()`` gives the live tensors, so a snapshot must be staged before the next step
     changes them. Autograd graphs stay behind. ``home(tensor)`` tells on which device a tensor was.
 
+    Args:
+        snapshot: What to stage.
+        into: Memory of an earlier staging, whose ``begin`` says what of it may be written over.
+
     Raises:
         NotEncodable: A value in it cannot be put in a checkpoint.
     """
-    outer = Snapshot(header=snapshot.header, **decode(encode_outer(snapshot)))
-    staged = rebuild(outer, encode_inner(snapshot, copy=True))
-    return attrs.evolve(staged, source=None)
+    inner = encode_inner(snapshot, Memory() if into is None else into)
+    return Staged(snapshot.header, encode_outer(snapshot), inner)

@@ -14,8 +14,9 @@ import attrs
 
 from hookcore.errors import HookcoreWarning, SnapshotError, three_parts
 
-from .draft import erase, hidden_name, is_abandoned, sync_folder
-from .manifests import MANIFEST, PARTS, Manifest, manifest
+from . import forks
+from .draft import erase, hidden_name, hold, is_abandoned, is_abandoned_link, sync_folder
+from .manifests import MANIFEST, PARTS, Manifest, NewerFormat, manifest
 from .model import Kind
 from .store import verify
 
@@ -28,11 +29,13 @@ class Entry:
         path: Its folder.
         manifest: What it is, or ``None`` where that cannot be read.
         why: Why it cannot be read, or ``None``.
+        newer: Whether that is because a newer hookcore has written it.
     """
 
     path: Path
     manifest: Manifest | None
     why: str | None
+    newer: bool = False
 
 
 def list_checkpoints(directory: str | Path) -> list[Entry]:
@@ -61,7 +64,7 @@ def _entry(path: Path) -> Entry:
     try:
         about = manifest(path)
     except SnapshotError as error:
-        return Entry(path, None, error.why)
+        return Entry(path, None, error.why, newer=isinstance(error, NewerFormat))
     for name, expected in about.files.items():
         try:
             size = (path / name).stat().st_size
@@ -137,9 +140,10 @@ def _kept(path: Path, why: str) -> SnapshotError:
 def clean_stale(directory: str | Path, age: float = 60.0) -> list[Path]:
     """Removes what processes that died while writing left behind; returns what it removed.
 
-    A folder goes only if its name is a draft's of this machine, no process holds its lock, it was
-    quiet for ``age`` seconds and nothing but a checkpoint's files lies in it. Where the file system
-    has no locks, and on Windows, nothing is provable and nothing goes.
+    A folder goes only if its name is a draft's of this machine, the process of that name is gone or
+    it was quiet for ``age`` seconds, no process holds its lock and nothing but a checkpoint's files
+    lies in it. Where the file system has no locks, and on Windows, nothing is provable and nothing
+    goes.
     """
     try:
         found = sorted(Path(directory).iterdir())
@@ -148,7 +152,54 @@ def clean_stale(directory: str | Path, age: float = 60.0) -> list[Path]:
     abandoned = [path for path in found if is_abandoned(path, age)]
     for path in abandoned:
         erase(path)
-    return abandoned
+    links = [path for path in found if is_abandoned_link(path)]
+    for path in links:
+        path.unlink(missing_ok=True)
+    return abandoned + links
+
+
+LATEST = "latest"
+"""The link beside a run's checkpoints that names the newest to resume from."""
+
+
+def mark_latest(folder: str | Path) -> None:
+    """Has the link ``latest`` beside a checkpoint lead to it, in one step.
+
+    It is for people and other programs: nothing here goes by it. Something else of that name is
+    left alone, and so is a file system without links.
+    """
+    target = Path(folder)
+    link = target.with_name(LATEST)
+    if os.path.lexists(link) and not link.is_symlink():
+        return
+    draft = target.parent / hidden_name(LATEST)
+    try:
+        draft.symlink_to(target.name, target_is_directory=True)
+        draft.replace(link)
+    except (OSError, NotImplementedError):
+        draft.unlink(missing_ok=True)
+
+
+class Hold:
+    """Marks a directory as in use by this process, until it is let go or the process ends.
+
+    Where the file system has no locks, nothing is marked and every directory is free.
+
+    Args:
+        directory: It exists.
+
+    Raises:
+        BlockingIOError: Another process, or another run of this one, has it.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self._handle = hold(Path(directory))
+
+    def let_go(self) -> None:
+        """Others may have it."""
+        if self._handle is not None:
+            forks.close(self._handle)
+            self._handle = None
 
 
 def check_directory(directory: str | Path, needed: int = 0) -> str | None:
@@ -164,8 +215,8 @@ def check_directory(directory: str | Path, needed: int = 0) -> str | None:
     if not place.is_dir():
         return f"{place} is not a directory"
     try:
-        with tempfile.TemporaryDirectory(prefix=".hookcore-probe-", dir=place) as probe:
-            Path(probe, "file").write_bytes(b"probe")
+        with tempfile.TemporaryFile(dir=place) as probe:  # without a name where the system can
+            probe.write(b"probe")
         free = shutil.disk_usage(place).free
     except OSError as error:
         return f"{place}: {error.strerror or error}"

@@ -16,6 +16,7 @@ import torch
 
 from hookcore.errors import SnapshotError
 
+from . import forks
 from .blobs import check_blobs
 from .codec import Encoded
 from .draft import drafted
@@ -31,7 +32,7 @@ from .manifests import (
     manifest_bytes,
     refusal,
 )
-from .model import Snapshot, encode_inner, rebuild
+from .model import Snapshot, Staged, encode_inner, encode_outer, rebuild
 
 _CHUNK = 1 << 20
 
@@ -44,7 +45,7 @@ _HARMLESS = {
 _CALLS = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "BUILD"}
 
 
-def write(snapshot: Snapshot, folder: str | Path) -> Path:
+def write(snapshot: Snapshot | Staged, folder: str | Path) -> Path:
     """Writes a checkpoint so that it is either whole and verified, or not there.
 
     The files are written into a hidden folder beside ``folder``, flushed to the disk, read back by
@@ -65,7 +66,10 @@ def write(snapshot: Snapshot, folder: str | Path) -> Path:
         raise SnapshotError(
             f"{target} was not written", "it exists already", "choose another name, or remove it"
         )
-    inner = encode_inner(snapshot)
+    if isinstance(snapshot, Staged):
+        outer, inner = snapshot.outer, snapshot.inner
+    else:
+        outer, inner = encode_outer(snapshot), encode_inner(snapshot)
     state = json.dumps(inner.document, allow_nan=False, separators=(",", ":")).encode("ascii")
     try:
         with drafted(target) as draft:
@@ -75,7 +79,7 @@ def write(snapshot: Snapshot, folder: str | Path) -> Path:
                 ),
                 STATE: draft.write(STATE, lambda sink: sink.write(state)),
             }
-            text = manifest_bytes(snapshot, sums)
+            text = manifest_bytes(snapshot.header, outer, sums)
             draft.write(MANIFEST, lambda sink: sink.write(text))
             _read_back(draft.folder, target)
             draft.publish()
@@ -155,6 +159,7 @@ def _compare(folder: Path, name: str, file: BinaryIO, expected: FileSum) -> None
     digest = hashlib.sha256()
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
+        forks.breathe()
     if digest.hexdigest() != expected.sha256:
         raise refusal(folder, f"{name} is altered: its SHA-256 is not the manifest's")
     file.seek(0)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookcore.errors import SnapshotError
-from hookcore.snapshot import Encoded, NotEncodable, Unresolved, decode, encodable, encode
+from hookcore.snapshot import Encoded, Memory, NotEncodable, Unresolved, decode, encodable, encode
 from hookcore.snapshot.codec import TAGS
 
 
@@ -183,7 +183,7 @@ def test_parts_of_arrays(order, part):
 
 def test_staging_copies_arrays():
     array = numpy.arange(3)
-    encoded = encode(array, copy=True)
+    encoded = encode(array, into=Memory())
     array[0] = 9
     assert decode(encoded)[0] == 0
 
