@@ -18,22 +18,30 @@ class Cadence:
         epochs: Every so many finished epochs; 0 turns it off.
         steps: Every so many optimizer updates.
         seconds: Every so many seconds.
+        validations: At every so many validations.
     """
 
     epochs: int | None = None
     steps: int | None = None
     seconds: float | None = None
+    validations: int | None = None
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether nothing was said."""
+        return self.epochs is None and not (self.steps or self.seconds or self.validations)
 
     def words(self) -> str:
         """When it saves, as the opening line has it."""
         said = []
         if self.epochs is None:
-            by_itself = not self.steps and not self.seconds
-            said.append(f"each epoch{' (or validation, without epochs)' if by_itself else ''}")
+            said.append(f"each epoch{' (or validation, without epochs)' if self.by_itself else ''}")
         elif self.epochs:
             said.append(each(self.epochs, "epoch"))
         if self.steps:
             said.append(each(self.steps, "step"))
+        if self.validations:
+            said.append(each(self.validations, "validation"))
         if self.seconds:
             said.append(f"every {self.seconds:g} s")
         return " and ".join(said) or "when the training ends early"
@@ -47,7 +55,8 @@ class Schedule:
         epochs: Every so many epochs, or 0.
         steps: Every so many updates, or 0.
         seconds: Every so many seconds, or 0.
-        validations: At each validation; then the seconds hold until there is one.
+        validations: Every so many validations, or 0.
+        untimed: Whether the seconds hold only until there is a validation.
         saved_step: ``fit.step`` of the last checkpoint, or where the fit began.
         ahead: Whether a checkpoint must be asked for one batch before it is due, because the loop
             shows its variables only at the end of a batch that it was asked in advance for.
@@ -56,7 +65,8 @@ class Schedule:
     epochs: int = 0
     steps: int = 0
     seconds: float = 0.0
-    validations: bool = False
+    validations: int = 0
+    untimed: bool = False
     saved_step: int = 0
     ahead: bool = False
     _step: int = attrs.field(init=False)
@@ -74,6 +84,10 @@ class Schedule:
     def step_due(self, step: int) -> bool:
         """Whether a multiple of ``steps`` lies behind the last checkpoint."""
         return self.steps > 0 and step // self.steps > self.saved_step // self.steps
+
+    def validation_due(self, done: int) -> bool:
+        """Whether to save now that ``done`` validations are finished."""
+        return self.validations > 0 and done % self.validations == 0
 
     def batch_ended(self, step: int) -> bool:
         """Whether to ask for a checkpoint at the end of a batch.
@@ -107,20 +121,24 @@ def plan(cadence: Cadence, *, has_epochs: bool, step: int) -> Schedule:
         UsageError: Epochs were asked for and the loop has none.
     """
     steps, seconds = cadence.steps or 0, cadence.seconds or 0.0
+    validations = cadence.validations or 0
     if has_epochs:
         epochs = 1 if cadence.epochs is None else cadence.epochs
-        return Schedule(epochs=epochs, steps=steps, seconds=seconds, saved_step=step)
+        return Schedule(
+            epochs=epochs, steps=steps, seconds=seconds, validations=validations, saved_step=step
+        )
     if cadence.epochs:
         raise UsageError(
             f"checkpoint.every_n_epochs = {cadence.epochs}: the training loop has no epochs",
             "it is one loop over batches or steps",
             "count its updates:  -o checkpoint.every_n_steps=1000",
         )
-    by_itself = not steps and not seconds and cadence.epochs is None
+    by_itself = cadence.by_itself
     return Schedule(
         steps=steps,
         seconds=UNTIMED if by_itself else seconds,
-        validations=by_itself,
+        validations=1 if by_itself else validations,
+        untimed=by_itself,
         saved_step=step,
         ahead=True,
     )

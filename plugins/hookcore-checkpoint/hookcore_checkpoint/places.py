@@ -14,14 +14,17 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hookcore import SnapshotError
+from hookcore import SnapshotError, UsageError
 
 if TYPE_CHECKING:
     from hookcore import Run
-    from hookcore.snapshot import Entry, Snapshot
+    from hookcore.snapshot import Entry, Hold, Snapshot
 
 FILES = ("manifest.json", "state.json", "tensors.pt")
 """What a checkpoint's folder holds."""
+
+RESUMABLE = ("epoch",)
+"""Kinds of checkpoints that a run can be continued from."""
 
 _RUN = re.compile(r"run-(\d+)")
 _SUFFIX = {"epoch": "", "mid-epoch": "-partial", "emergency": "-emergency"}
@@ -48,8 +51,8 @@ def obstacle(directory: Path) -> str | None:
     if not place.is_dir():
         return f"{place} is not a directory"
     try:
-        with tempfile.TemporaryDirectory(prefix=".hookcore-probe-", dir=place) as probe:
-            Path(probe, "file").write_bytes(b"probe")
+        with tempfile.TemporaryFile(dir=place) as probe:  # without a name where the system can
+            probe.write(b"probe")
     except OSError as error:
         return f"{place} cannot be written to: {error.strerror or error}"
     return None
@@ -65,28 +68,35 @@ def runs(base: Path) -> list[Path]:
 
 def fresh(base: Path) -> Path:
     """Where a run that continues nothing will save: the base, or the next ``run-N`` in it."""
-    places = runs(base)
-    if len(places) == 1 and not holds_checkpoints(base):
+    if len(runs(base)) == 1 and not holds_checkpoints(base):
         return base
-    last = _RUN.fullmatch(places[-1].name) if len(places) > 1 else None
+    return _beside(base)
+
+
+def _beside(base: Path) -> Path:
+    last = _RUN.fullmatch(runs(base)[-1].name)
     return base / f"run-{int(last[1]) + 1 if last else 2}"
 
 
-def claim(base: Path) -> Path:
-    """Make that folder; of two runs that start together only one gets a ``run-N``.
+def claim(base: Path) -> tuple[Path, Hold]:
+    """Make that folder and hold it; of two runs that start together each gets one of its own.
 
     Raises:
         OSError: The file system refuses.
     """
+    from hookcore.snapshot import Hold
+
+    place = fresh(base)
     while True:
-        place = fresh(base)
         try:
             place.mkdir(parents=True, exist_ok=place == base)
+            return place, Hold(place)
+        except BlockingIOError:
+            pass
         except FileExistsError:
             if not place.is_dir():
                 raise
-        else:
-            return place
+        place = _beside(base)
 
 
 def holds_checkpoints(directory: Path) -> bool:
@@ -127,12 +137,21 @@ def newest(
         base: The directory; its ``run-N`` count too.
         kinds: Which will do.
         tell: Hears of each one that is passed over because it is damaged.
+
+    Raises:
+        UsageError: A newer hookcore has written the newest.
     """
     from hookcore.snapshot import list_checkpoints, read
 
     listed = [list_checkpoints(place) for place in runs(base)]
     for entries in sorted(listed, key=lambda entries: _newest_date(entries, kinds), reverse=True):
         for entry in entries:
+            if entry.newer:
+                raise UsageError(
+                    f"{entry.path} cannot be continued from",
+                    entry.why or "",
+                    "pip install --upgrade hookcore     start afresh:  leave out --resume",
+                )
             if entry.manifest is not None and entry.manifest.header.kind not in kinds:
                 continue
             try:

@@ -15,6 +15,7 @@ from hookcore.monitors import Monitor, Watch, better
 from hookcore_checkpoint import places, resume
 from hookcore_checkpoint.cadence import Cadence, Schedule, each, plan
 from hookcore_checkpoint.clock import Clock
+from hookcore_checkpoint.requests import Requests
 from hookcore_checkpoint.writer import Writer
 
 if TYPE_CHECKING:
@@ -44,18 +45,25 @@ class Checkpoint:
     every_n_epochs: int | None = _option(None, "1 where there are epochs; 0: none", _counted)
     every_n_steps: int | None = _option(None, "optimizer updates", _positive)
     every_n_seconds: float | None = _option(None, "then at the next batch's end", _positive)
+    every_n_validations: int | None = _option(None, "besides epochs; 1: each", _positive)
     keep_last: int = _option(3, "checkpoints of a fit and kind; 0: all", _counted)
     keep_best: int = _option(0, "by monitor, besides the last ones; 0: none", _counted)
+    load_best: bool = _option(False, "put the best weights back at the end; needs keep_best")
     monitor: str = _option("auto", "metric of keep_best; auto: a validation's loss")
     mode: Literal["auto", "min", "max"] = _option("auto", "which way is better; auto: by the name")
     wait_epochs: int = _option(1, "epochs by which a set monitor must arrive", validators.ge(1))
     save_on_exception: bool = _option(True, "the weights, if the run dies of an exception")
     save_on_signal: bool = _option(True, "on SIGTERM and SIGINT, before the user's handlers")
+    save_on_request: bool = _option(True, "on SIGUSR1, and when a file SAVE is made in directory")
+    background: bool = _option(True, "write beside the training, from one copy in memory")
     grace_seconds: float = _option(30.0, "that a signal waits for a batch's end", _positive)
 
     def __attrs_post_init__(self) -> None:
         self._cadence = Cadence(
-            epochs=self.every_n_epochs, steps=self.every_n_steps, seconds=self.every_n_seconds
+            epochs=self.every_n_epochs,
+            steps=self.every_n_steps,
+            seconds=self.every_n_seconds,
+            validations=self.every_n_validations,
         )
         self._begin(Path())
         self._off = True  # until a run has begun
@@ -71,6 +79,7 @@ class Checkpoint:
         self._writer = Writer(base, self.keep_last, self.keep_best)
         self._schedule = Schedule()
         self._clock = Clock(0, lambda: None)
+        self._requests: Requests | None = None
         self._watch = Watch(Monitor(self.monitor, self.mode), self.name, self.wait_epochs)
         self._value: float | None = None  # of the monitor, arrived since the last checkpoint
         self._off = False
@@ -79,6 +88,11 @@ class Checkpoint:
         self._saved_at: tuple[int, int, int] | None = None
         self._verdict: str | None = None
         self._loaded: Mapping[str, Any] | None = None
+        self._resumed: Snapshot | None = None
+        self._foreseen: Path | None = None  # where a run that continues nothing will save
+        self._urgent = False  # the process is about to end
+        self._begun = ""  # reason of the checkpoint that is being written
+        self._begun_value: float | None = None
         self._said: set[str] = set()
 
     def about(self, run: Run) -> str:
@@ -111,18 +125,30 @@ class Checkpoint:
         self._off = run.rank != 0
         if self.keep_best:
             self._watch.monitor.check(self.name)
+        elif self.load_best:
+            raise UsageError(
+                "checkpoint.load_best = yes: no best checkpoint is kept",
+                "checkpoint.keep_best is 0",
+                "keep one:  -o checkpoint.keep_best=1",
+            )
         self._check(run, places.obstacle(self._writer.base))
         found = resume.find(run, self._writer.base)
         if found is not None and run.resume != "weights":
-            self._writer.join(*found)
+            if not self._off:
+                self._writer.join(*found)
+            self._resumed = found[1]
             self._awaited = found[1].position["fit"]
+        else:
+            self._foreseen = places.fresh(self._writer.base)
 
     @hookimpl
     def on_run_end(self, run: Run) -> None:
-        """Say what was written."""
-        self._clock.stop()
-        for line in self._writer.summary(run.folder, self._watch.name):
+        """Wait for what is being written, and say what was."""
+        self._listen_no_more()
+        self._collect(run)
+        for line in self._writer.summary(run.folder, self._watch.name, self._better):
             run.note(line)
+        self._writer.let_go()
 
     @hookimpl
     def on_exception(self, run: Run, error: BaseException) -> None:
@@ -133,7 +159,12 @@ class Checkpoint:
     @hookimpl
     def on_signal(self, run: Run, signal: int) -> None:
         """Save; the user's handler, or the end of the process, comes after that."""
-        if run.fit is not None and not self._is_saved(run.fit):
+        if run.fit is None:
+            return
+        if self._is_saved(run.fit):
+            self._collect(run)
+        else:
+            self._urgent = True
             self._ask(run, signals.Signals(signal).name)
 
     # -- the fit ---------------------------------------------------------------------------
@@ -143,7 +174,7 @@ class Checkpoint:
         """The loop is known: what can be saved of it, and when."""
         self._watch.start(run)
         self._value = None
-        self._clock.stop()
+        self._listen_no_more()
         self._schedule = plan(self._cadence, has_epochs=fit.has_epochs, step=fit.step)
         self._check(run, resume.too_little_room(self._writer.place or self._writer.base, fit))
         self._verdict = run.capture_verdict()
@@ -151,20 +182,35 @@ class Checkpoint:
             self._once(run, f"checkpoints can be used, but not resumed from: {self._verdict}")
         self._clock = Clock(self._schedule.seconds, lambda: self._ring(run, fit))
         self._clock.wind()
+        if self.save_on_request and not self._off:
+            self._requests = Requests(self._places, lambda reason: self._ask(run, reason))
+            self._requests.start()
 
     @hookimpl
-    def on_resume(self) -> None:
-        """Everything is back: what is trained from now on is new."""
+    def on_resume(self, run: Run, fit: Fit) -> None:
+        """Everything is back: what is trained from now on is new.
+
+        Raises:
+            UsageError: Batches are of another size now.
+        """
         self._awaited = None
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
+            off, self._off = self._off, True  # nothing is written after a refusal
+            resume.check_batches(run, fit, resumed)
+            self._off = off
         if self._loaded is not None:
             self._watch.load_state_dict(self._loaded["watch"])
 
     @hookimpl
-    def on_train_end(self, run: Run) -> None:
+    def on_train_end(self, run: Run, fit: Fit, how: str) -> None:
         """No head is left that could be saved at."""
-        self._clock.stop()
+        self._listen_no_more()
+        self._collect(run)
         if self.keep_best:
             self._watch.ended(run)
+        if self.load_best and how not in ("exception", "exit"):
+            resume.load_best(run, fit, self._writer.best.get(fit.index), self._watch.name)
 
     @hookimpl
     def on_epoch_end(self, run: Run, fit: Fit, how: str) -> None:
@@ -208,36 +254,81 @@ class Checkpoint:
         """Loops without epochs are saved now."""
         if self.keep_best:
             self._arrived(self._watch.validation_ended(run, fit, metrics))
-        if self._schedule.validations and not fit.replaying:
-            self._ask(run, _VALIDATION)
+        if self._schedule.validation_due(fit.validations) and not fit.replaying:
+            self._ask(run, each(self._schedule.validations, "validation"))
 
     # -- saving ----------------------------------------------------------------------------
 
     @hookimpl
     def on_checkpoint_save(self, run: Run, fit: Fit, snapshot: Snapshot) -> None:
-        """Write, and take away what is too many."""
+        """Have it written, and what is too many taken away."""
         if self._is_idle(run) or self._is_early(fit, snapshot.header.reason):
             return
         self._clock.wind()
+        self._collect(run)
         kind, reason = snapshot.header.kind, snapshot.header.reason
         name = places.name_of(snapshot.position, kind, has_epochs=fit.has_epochs)
+        label = {
+            "monitor": self._watch.name,
+            "mode": self._watch.mode,
+            "value": self._value,
+            **resume.surroundings(run, fit),
+        }
+
+        def done() -> None:
+            run.at_head(lambda: self._collect(run), by=self.name)
+
         try:
-            path = self._writer.write(snapshot, name, self._watch.name, self._value)
+            self._writer.begin(snapshot, name, label, self._better, done)
         except (HookcoreError, OSError) as error:
             run.fail(f"the checkpoint was not saved ({reason})\n    {error}")
             return
-        self._value = None
+        if self._foreseen not in (None, self._writer.place):
+            taken, mine = (places.shown(p, run.folder) for p in self._places())
+            self._once(run, f"another run saves in {taken}: this one saves in {mine}")
+        self._begun, self._begun_value, self._value = reason, self._value, None
         self._saved_at = fit.index, fit.step, fit.batches
         self._schedule.saved(fit.step)
-        if reason not in (self._steps, _VALIDATION, each(self._schedule.epochs, "epoch")):
-            run.say(f"{reason}: wrote {places.shown(path, run.folder)}")
         for note in snapshot.notes:
             if self._verdict is None or not note.endswith(self._verdict):  # that is said already
                 self._once(run, f"checkpoints: {note}")
-        run.saved(path)
-        self._writer.tidy(self._watch.name, self._better, lambda text: self._once(run, text))
+        if self._urgent or not self.background:
+            self._urgent = False
+            self._collect(run)
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _collect(self, run: Run) -> None:
+        """Say what became of the checkpoint that was being written; waits for it."""
+        reason = self._begun
+        try:
+            written = self._writer.collect()
+        except (HookcoreError, OSError) as error:
+            self._saved_at = None
+            self._value = self._begun_value if self._value is None else self._value
+            run.fail(f"the checkpoint was not saved ({reason})\n    {error}")
+            return
+        if written is None:
+            return
+        if not self._is_expected(reason):
+            run.say(f"{reason}: wrote {places.shown(written.path, run.folder)}")
+        run.saved(written.path)
+        for text in written.left:
+            self._once(run, text)
+
+    def _is_expected(self, reason: str) -> bool:
+        """Whether it is one of those that come by themselves."""
+        units = ("epoch", self._schedule.epochs), ("validation", self._schedule.validations)
+        return reason in (self._steps, *(each(count, unit) for unit, count in units))
+
+    def _listen_no_more(self) -> None:
+        self._clock.stop()
+        if self._requests is not None:
+            self._requests.stop()
+            self._requests = None
+
+    def _places(self) -> tuple[Path, Path]:
+        return self._writer.base, self._writer.place or self._writer.base
 
     @property
     def _steps(self) -> str:
@@ -299,13 +390,10 @@ class Checkpoint:
 
     def _ring(self, run: Run, fit: Fit) -> None:
         """In the clock's thread."""
-        if not (self._schedule.validations and fit.validations):
+        if not (self._schedule.untimed and fit.validations):
             self._ask(run, f"every {self._schedule.seconds:g} s")
 
     def _once(self, run: Run, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
             run.say(text)
-
-
-_VALIDATION = "each validation"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hookcore import Fit, Run, UsageError
 from hookcore_checkpoint import places
+from hookcore_checkpoint.retention import Kept
+from hookcore_checkpoint.writer import LABEL
 
 if TYPE_CHECKING:
     from hookcore.snapshot import Snapshot
+
+_FRESH = "start afresh:  leave out --resume     take the weights alone:  --resume-mode weights"
 
 
 def find(run: Run, base: Path) -> tuple[Path, Snapshot] | None:
@@ -28,7 +32,7 @@ def find(run: Run, base: Path) -> tuple[Path, Snapshot] | None:
     if run.resume is None:
         return None
     weights_only = run.resume == "weights"
-    kinds = ("epoch", "mid-epoch", "emergency") if weights_only else ("epoch",)
+    kinds = ("epoch", "mid-epoch", "emergency") if weights_only else places.RESUMABLE
     found = places.newest(base, kinds, run.warn)
     where = places.shown(base, run.folder)
     if found is None:
@@ -42,6 +46,8 @@ def find(run: Run, base: Path) -> tuple[Path, Snapshot] | None:
         run.warn(f"there is no checkpoint in {where}: the run starts fresh")
         return None
     path, snapshot = found
+    if not weights_only:
+        _check_processes(run, snapshot)
     run.restore(snapshot, path)
     verb = "takes the weights of" if weights_only else "continues from"
     at = snapshot.header.created[:19].replace("T", " ")
@@ -56,3 +62,70 @@ def too_little_room(place: Path, fit: Fit) -> str | None:
     tensors = [t for model in fit.models for t in model.state_dict().values()]
     size = sum(t.numel() * t.element_size() for t in tensors if hasattr(t, "element_size"))
     return check_directory(place, 3 * size)
+
+
+def surroundings(run: Run, fit: Fit) -> dict[str, Any]:
+    """What must be the same in a run that continues this one."""
+    sizes = [_batch_size(loader) for loader in fit.loaders]
+    return {"world_size": run.world_size, "batch_sizes": sizes}
+
+
+def _check_processes(run: Run, snapshot: Snapshot) -> None:
+    then = snapshot.position.get(LABEL, {}).get("world_size", run.world_size)
+    if then != run.world_size:
+        raise UsageError(
+            "this checkpoint belongs to a run of another size",
+            f"{_processes(then)} trained together then, now {_processes(run.world_size)}",
+            _FRESH,
+        )
+
+
+def check_batches(run: Run, fit: Fit, snapshot: Snapshot) -> None:
+    """Batches are of the size that they had.
+
+    Raises:
+        UsageError: They are not.
+    """
+    then = snapshot.position.get(LABEL, {}).get("batch_sizes", [])
+    now = surroundings(run, fit)["batch_sizes"]
+    for before, after in zip(then, now, strict=False):
+        if before != after:
+            raise UsageError(
+                "this checkpoint belongs to a run with other batches",
+                f"they were of {before} samples, now of {after}{_arguments(run, snapshot)}",
+                _FRESH,
+            )
+
+
+def load_best(run: Run, fit: Fit, best: Kept | None, monitor: str | None) -> None:
+    """Put the weights of the best checkpoint back, as early stopping does from memory.
+
+    Raises:
+        SnapshotError: It cannot be read any more.
+    """
+    if best is None:
+        run.say("no best weights are put back: the monitored value never arrived")
+        return
+    from hookcore.snapshot import read
+
+    fit.load_weights(read(best.key).weights())
+    where = places.shown(best.key, run.folder)
+    text = f"the weights of the best {monitor}, {best.value:.6g}, of {where}"
+    run.say(f"checkpoint puts back {text}")
+    run.note(f"checkpoint put back {text}")
+
+
+def _batch_size(loader: Any) -> int | None:
+    size = getattr(loader, "batch_size", None)
+    return getattr(getattr(loader, "batch_sampler", None), "batch_size", size)
+
+
+def _processes(count: int) -> str:
+    return "one process" if count == 1 else f"{count} processes"
+
+
+def _arguments(run: Run, snapshot: Snapshot) -> str:
+    then, now = snapshot.header.argv, run.argv
+    if then == now:
+        return ""
+    return f" (arguments then: {' '.join(then) or 'none'}; now: {' '.join(now) or 'none'})"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hookcore import SnapshotError
+
 if TYPE_CHECKING:
     from hookcore.snapshot import Entry, Manifest, ObjectRecord, Snapshot
 
@@ -93,6 +95,27 @@ def table(rows: list[dict[str, Any]]) -> str:
     """A directory's lines for people."""
     width = max(len(one["path"]) for one in rows)
     return "\n".join(f"{one['path']:<{width}}  {_line(one)}" for one in rows)
+
+
+def verdict(path: Path) -> dict[str, Any]:
+    """Whether every byte of a checkpoint is what it should be."""
+    from hookcore.snapshot import verify
+
+    try:
+        about = verify(path)
+    except SnapshotError as error:
+        return {"path": str(path), "problem": error.why}
+    return {"path": str(path), "problem": None, "bytes": about.size}
+
+
+def verdicts(rows: list[dict[str, Any]]) -> str:
+    """The same of several, for people."""
+    width = max(len(one["path"]) for one in rows)
+    return "\n".join(
+        f"{one['path']:<{width}}  "
+        + (f"damaged: {one['problem']}" if one["problem"] else f"whole, {_size(one['bytes'])}")
+        for one in rows
+    )
 
 
 def _line(one: dict[str, Any]) -> str:

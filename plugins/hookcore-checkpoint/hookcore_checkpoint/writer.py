@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hookcore import SnapshotError
+from hookcore import SnapshotError, UsageError
 from hookcore_checkpoint import places
 from hookcore_checkpoint.retention import Better, Kept, best, surplus
 
 if TYPE_CHECKING:
-    from hookcore.snapshot import Manifest, Snapshot
+    from hookcore.snapshot import Hold, Job, Manifest, Memory, Snapshot, Staged
 
-_LABEL = "checkpoint"
+LABEL = "checkpoint"
 """Where a snapshot's position says which run wrote it, as which, and how good it was."""
+
+
+@attrs.frozen
+class Written:
+    """What became of a checkpoint that is on disk.
+
+    Args:
+        path: Its folder.
+        best: The best of each fit that is there now.
+        left: Why something that was too much could not be taken away.
+    """
+
+    path: Path
+    best: dict[int, Kept]
+    left: list[str]
 
 
 @attrs.define(eq=False)
@@ -28,6 +44,9 @@ class Writer:
     share a directory, even at the same time, never take each other's checkpoints away. Numbers
     rather than dates tell the order: clocks differ between the machines of a cluster.
 
+    Writing happens in a thread of its own, from a copy that is made before :meth:`begin` returns.
+    There is one copy, and one thread: :meth:`collect` comes before the next :meth:`begin`.
+
     Args:
         base: The directory that was named.
         keep_last: How many to keep of each fit and kind; 0 keeps all.
@@ -36,7 +55,7 @@ class Writer:
         series: Of the run.
         written: How many were written.
         last: The last one.
-        best: The best one that is there.
+        best: The best one of each fit that is there.
     """
 
     base: Path
@@ -46,95 +65,167 @@ class Writer:
     series: str = attrs.field(factory=lambda: uuid.uuid4().hex[:12])
     written: int = 0
     last: Path | None = None
-    best: Kept | None = None
+    best: dict[int, Kept] = attrs.field(factory=dict)
     _number: int | None = None
+    _hold: Hold | None = None
+    _memory: Memory | None = None
+    _staged: Staged | None = None
+    _job: Job[Written] | None = None
+    _pid: int = attrs.field(factory=os.getpid)
 
     def join(self, path: Path, snapshot: Snapshot) -> None:
-        """Go on with the series of a checkpoint, where it lies."""
-        self.place = path.parent
-        self.series = snapshot.position.get(_LABEL, {}).get("series", self.series)
+        """Go on with the series of a checkpoint, where it lies.
 
-    def write(
-        self, snapshot: Snapshot, name: str, monitor: str | None, value: float | None
-    ) -> Path:
-        """Write a checkpoint, whole and verified.
+        Raises:
+            UsageError: Another run saves there.
+        """
+        from hookcore.snapshot import Hold, clean_stale
+
+        try:
+            self._hold = Hold(path.parent)
+        except BlockingIOError:
+            raise UsageError(
+                f"the run in {path.parent} cannot be continued",
+                "another process saves there: it has not ended",
+                "wait for it to end, or end it     start another run:  leave out --resume",
+            ) from None
+        self.place = path.parent
+        self.series = snapshot.position.get(LABEL, {}).get("series", self.series)
+        clean_stale(self.place)
+
+    @property
+    def underway(self) -> bool:
+        """Whether a checkpoint is being written; a forked child has no part in it."""
+        return self._job is not None and os.getpid() == self._pid
+
+    def begin(
+        self,
+        snapshot: Snapshot,
+        name: str,
+        label: dict[str, Any],
+        better: Better,
+        done: Callable[[], object],
+    ) -> None:
+        """Begin to write a checkpoint; from here on the training may go on.
 
         Args:
             snapshot: What to write.
             name: What its folder is to be called; a taken name gets a number.
-            monitor: Name of the monitored metric.
-            value: Its value, where one has arrived since the last checkpoint.
+            label: What else is to be known of it: ``monitor``, and its ``value``, where one has
+                arrived since the last checkpoint.
+            better: Whether a value of the monitor improves on another.
+            done: Called in the writer's thread when all is done.
+
+        Raises:
+            SnapshotError: A value cannot be kept.
+            OSError: The file system refuses.
+        """
+        from hookcore.snapshot import Job, Memory, stage
+
+        assert not self.underway
+        if self.place is None:
+            self.place, self._hold = places.claim(self.base)
+        if self._number is None:
+            self._number = self._last_number(self.place)
+        if self._memory is None:
+            self._memory = Memory()
+        number = self._number + 1
+        label = {"series": self.series, "number": number, **label}
+        labelled = attrs.evolve(snapshot, position={**snapshot.position, LABEL: label})
+        self._staged = staged = stage(labelled, self._memory)
+        self._number = number
+        folder = self.place / name
+        resumable = snapshot.header.kind in places.RESUMABLE
+        monitor = label["monitor"]
+        self._job = Job(lambda: self._write(staged, folder, resumable, monitor, better), done)
+
+    def collect(self) -> Written | None:
+        """What became of the checkpoint that was begun; waits for it.
 
         Raises:
             SnapshotError: It could not be written; what was there is untouched.
             OSError: The same.
         """
-        from hookcore.snapshot import write
-
-        if self.place is None:
-            self.place = places.claim(self.base)
-        if self._number is None:
-            self._number = self._last_number(self.place)
-        number = self._number + 1
-        label = {"series": self.series, "number": number, "monitor": monitor, "value": value}
-        labelled = attrs.evolve(snapshot, position={**snapshot.position, _LABEL: label})
-        path = write(labelled, places.unused(self.place / name))
-        self._number = number
+        if not self.underway:
+            return None
+        job, staged, self._job, self._staged = self._job, self._staged, None, None
+        assert job is not None and staged is not None and self._memory is not None
+        try:
+            done = job.result()
+        finally:
+            self._memory.begin(staged.inner.blobs.values())
         self.written += 1
-        self.last = path
-        return path
+        self.last, self.best = done.path, done.best
+        return done
 
-    def tidy(self, monitor: str | None, better: Better, tell: Callable[[str], None]) -> None:
-        """Take away what the user does not want kept, out of what this series has written.
+    def let_go(self) -> None:
+        """The run is over: others may save where it did."""
+        if self._hold is not None:
+            self._hold.let_go()
+        self._memory = None
 
-        Args:
-            monitor: Name of the monitored metric.
-            better: Whether a value of it improves on another.
-            tell: Hears why one could not be taken away.
-        """
-        if self.place is None or (self.keep_last == 0 and not self.keep_best):
-            return
-        from hookcore.snapshot import remove
-
-        found = []
-        for path, about, label in _labelled(self.place):
-            if label.get("series") == self.series:
-                value = label["value"] if label["monitor"] == monitor else None
-                kind, fit = about.header.kind, about.position["fit"]
-                found.append(Kept(path, label["number"], kind, fit, value))
-        if self.keep_best:
-            self.best = next(iter(best(found, 1, better)), None)
-        for one in surplus(found, self.keep_last, self.keep_best, better):
-            try:
-                remove(one.key)
-            except SnapshotError as error:
-                tell(str(error))
-
-    def summary(self, folder: Path, monitor: str | None) -> list[str]:
+    def summary(self, folder: Path, monitor: str | None, better: Better) -> list[str]:
         """What was written, for the closing lines."""
         lines = []
         if self.last is not None:
             count = "one checkpoint" if self.written == 1 else f"{self.written} checkpoints"
             lines.append(f"wrote {count}, the last:  {places.shown(self.last, folder)}")
-        if self.best is not None:
-            where = places.shown(self.best.key, folder)
-            lines.append(f"the best ({monitor} {self.best.value:.6g}):  {where}")
+        for one in best(self.best.values(), 1, better):
+            where = places.shown(one.key, folder)
+            lines.append(f"the best ({monitor} {one.value:.6g}):  {where}")
         return lines
+
+    # -- in the writer's thread ------------------------------------------------------------
+
+    def _write(
+        self, staged: Staged, folder: Path, resumable: bool, monitor: str | None, better: Better
+    ) -> Written:
+        from hookcore.snapshot import mark_latest, write
+
+        path = write(staged, places.unused(folder))
+        if resumable:
+            mark_latest(path)
+        found, left = self._tidy(path.parent, monitor, better)
+        return Written(path, found, left)
+
+    def _tidy(
+        self, place: Path, monitor: str | None, better: Better
+    ) -> tuple[dict[int, Kept], list[str]]:
+        """Take away what the user does not want kept, out of what this series has written."""
+        if self.keep_last == 0 and not self.keep_best:
+            return {}, []
+        from hookcore.snapshot import remove
+
+        found = []
+        for path, about, label in labelled(place):
+            if label.get("series") == self.series:
+                value = label["value"] if label["monitor"] == monitor else None
+                kind, fit = about.header.kind, about.position["fit"]
+                found.append(Kept(path, label["number"], kind, fit, value))
+        left = []
+        for one in surplus(found, self.keep_last, self.keep_best, better):
+            try:
+                remove(one.key)
+            except SnapshotError as error:
+                left.append(str(error))
+        fits = {one.fit for one in found} if self.keep_best else ()
+        tops = {fit: best([o for o in found if o.fit == fit], 1, better) for fit in fits}
+        return {fit: top[0] for fit, top in tops.items() if top}, left
 
     def _last_number(self, place: Path) -> int:
         from hookcore.snapshot import clean_stale
 
         clean_stale(place)
-        labels = (label for _, _, label in _labelled(place))
+        labels = (label for _, _, label in labelled(place))
         return max((n["number"] for n in labels if n.get("series") == self.series), default=0)
 
 
-def _labelled(place: Path) -> list[tuple[Path, Manifest, dict[str, Any]]]:
+def labelled(place: Path) -> list[tuple[Path, Manifest, dict[str, Any]]]:
     """The checkpoints in a folder that look whole, with their labels."""
     from hookcore.snapshot import list_checkpoints
 
     return [
-        (entry.path, entry.manifest, entry.manifest.position.get(_LABEL, {}))
+        (entry.path, entry.manifest, entry.manifest.position.get(LABEL, {}))
         for entry in list_checkpoints(place)
         if entry.manifest is not None and entry.why is None
     ]

@@ -108,7 +108,8 @@ class Desk:
     def checkpoints(self, *below: str) -> list[str]:
         """Names of the checkpoints in a folder."""
         place = self.folder.joinpath("checkpoints", *below)
-        return sorted(path.parent.name for path in place.glob("*/manifest.json"))
+        found = (path.parent for path in place.glob("*/manifest.json"))
+        return sorted(folder.name for folder in found if not folder.is_symlink())
 
     def bare(self, script: str, *args: object) -> Ended:
         """``python script``."""

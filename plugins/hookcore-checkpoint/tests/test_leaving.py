@@ -57,7 +57,8 @@ def test_the_users_handler_runs_after_the_save(desk):
 
 def test_signals_can_be_left_alone(desk):
     name = desk.put("guarded.py")
-    ended = desk.run("-o", "checkpoint.save_on_signal=no", *hit("step/7/SIGTERM"), name)
+    options = "-o", "checkpoint.save_on_signal=no", "-o", "checkpoint.background=no"
+    ended = desk.run(*options, *hit("step/7/SIGTERM"), name)
 
     assert ended.status == -15
     assert desk.checkpoints("guarded") == ["epoch-0001-step-000004"]

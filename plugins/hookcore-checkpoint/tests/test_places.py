@@ -16,11 +16,14 @@ def checkpoint(folder):
 
 def test_a_run_that_continues_nothing_gets_a_place_of_its_own(tmp_path):
     base = tmp_path / "checkpoints" / "train"
-    assert places.fresh(base) == places.claim(base) == base
-    assert places.claim(base) == base  # nothing lies there yet
+    assert places.fresh(base) == base
+    place, hold = places.claim(base)
+    assert place == base
+    hold.let_go()
+    assert places.claim(base)[0] == base  # nothing lies there yet
     checkpoint(base / "epoch-0001-step-000010")
     assert places.fresh(base) == base / "run-2"
-    assert [places.claim(base) for _ in range(2)] == [base / "run-2", base / "run-3"]
+    assert [places.claim(base)[0] for _ in range(2)] == [base / "run-2", base / "run-3"]
     (base / "run-10").mkdir()
     (base / "run-x").mkdir()
     (base / "run-11").write_text("a file")

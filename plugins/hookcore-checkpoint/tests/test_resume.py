@@ -9,6 +9,7 @@ import re
 import pytest
 
 pytestmark = pytest.mark.torch
+AT_ONCE = "-o", "checkpoint.background=no"  # what a kill finds on the disk is then known
 HAS_EARLYSTOP = importlib.util.find_spec("hookcore_earlystop") is not None
 
 
@@ -22,6 +23,31 @@ def numbers(value):
     if isinstance(value, list):
         return [number for item in value for number in numbers(item)]
     return [value] if isinstance(value, float) else []
+
+
+def files(desk):
+    found = desk.folder.joinpath("checkpoints").rglob("*")
+    return {path: path.read_bytes() for path in found if path.is_file()}
+
+
+SIZED = """
+import sys, torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+def main():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for epoch in range(int(sys.argv[2])):
+        for part in DataLoader(torch.randn(20, 3), int(sys.argv[1])):
+            optimizer.zero_grad()
+            (model(part) ** 2).mean().backward()
+            optimizer.step()
+    print([p.tolist() for p in model.parameters()])
+
+main()
+"""
 
 
 def is_sound(result):
@@ -55,9 +81,8 @@ def test_a_loop_over_steps(desk, form, hit):
     bare = desk.bare(name, "--form", form)
     is_sound(bare.result)
 
-    killed = desk.run(
-        "-o", f"striker.hit={hit}", "-o", "checkpoint.every_n_steps=4", name, "--form", form
-    )
+    options = *("-o", f"striker.hit={hit}"), *("-o", "checkpoint.every_n_steps=4"), *AT_ONCE
+    killed = desk.run(*options, name, "--form", form)
     assert killed.status == -9
     reached = (int(hit.split("/")[1]) - 1) // 4 * 4
     assert desk.checkpoints("steps")[-1] == f"step-{reached:06d}"  # met exactly
@@ -70,7 +95,7 @@ def test_a_loop_without_epochs_is_saved_at_each_validation(desk):
     name = desk.put("steps.py")
     bare = desk.bare(name, "--steps", 40)
 
-    assert desk.run("-o", "striker.hit=step/29/SIGKILL", name).status == -9
+    assert desk.run("-o", "striker.hit=step/29/SIGKILL", *AT_ONCE, name).status == -9
     assert desk.checkpoints("steps") == ["step-000010", "step-000020"]
     resumed = desk.run("--resume", name, "--steps", 40)
 
@@ -82,7 +107,7 @@ def test_each_fold_is_a_fit_with_names_of_its_own(desk):
     name = desk.put("folds.py")
     bare = desk.bare(name)
 
-    assert desk.run("-o", "striker.hit=epoch/5/SIGKILL", name).status == -9
+    assert desk.run("-o", "striker.hit=epoch/5/SIGKILL", *AT_ONCE, name).status == -9
     before = desk.checkpoints("folds")
     assert before[-2:] == ["epoch-0003-step-000012", "fit-1-epoch-0001-step-000004"]
     resumed = desk.run("--resume", name)
@@ -154,6 +179,59 @@ def test_another_model_is_refused(desk):
     assert "epoch" not in other.out
 
 
+def test_batches_of_another_size_are_refused(desk):
+    name = desk.put("sized.py", SIZED)
+    desk.run(name, 4, 2)
+    before = files(desk)
+    other = desk.run("--resume", name, 5, 4)
+
+    assert other.status == 2
+    assert said(other, "(?s)other batches.*of 4 samples, now of 5.*then: 4 2; now: 5 4.*afresh")
+    assert files(desk) == before
+    assert desk.run("--resume", name, 4, 4).out == desk.bare(name, 4, 4).out
+
+
+def test_another_number_of_processes_is_refused(desk, monkeypatch):
+    name = desk.put("helpers.py")
+    desk.run(name, "--epochs", 2)
+    before = files(desk)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    other = desk.run("--resume", name)
+
+    assert (other.status, other.out) == (2, "")
+    assert said(other, "(?s)another size.*one process trained .*then, now 2 processes.*afresh")
+    assert files(desk) == before
+
+
+def test_a_newer_format_is_refused(desk):
+    """Rather than going back to an older checkpoint in silence."""
+    import hashlib
+
+    name = desk.put("helpers.py")
+    desk.run(name, "--epochs", 2)
+    manifest = desk.folder / "checkpoints/helpers/epoch-0002-step-000012/manifest.json"
+    text = manifest.read_bytes().replace(b'"format": 1', b'"format": 2')
+    zeros = text.replace(text[12:76], b"0" * 64, 1)
+    manifest.write_bytes(zeros.replace(b"0" * 64, hashlib.sha256(zeros).hexdigest().encode(), 1))
+    before = files(desk)
+    newer = desk.run("--resume", name)
+
+    assert (newer.status, newer.out) == (2, "")
+    assert said(newer, "(?s)epoch-0002-step-000012 cannot be continued.*format is 2.*--upgrade")
+    assert files(desk) == before
+
+
+def test_a_checkpoint_that_was_half_written_is_passed_over(desk):
+    name = desk.put("helpers.py")
+    bare = desk.bare(name)
+    desk.run(name, "--epochs", 3)
+    (desk.folder / "checkpoints/helpers/epoch-0003-step-000018/tensors.pt").unlink()
+    resumed = desk.run("--resume", name)
+
+    assert said(resumed, "(?s)epoch-0003-step-000018 is damaged .*tensors.pt is missing")
+    assert resumed.result == bare.result
+
+
 def test_nothing_to_continue_from(desk):
     name = desk.put("helpers.py")
     bare = desk.bare(name, "--epochs", 1)
@@ -177,6 +255,17 @@ def test_weights_alone(desk):
     first = desk.bare(name, "--epochs", 2).result["history"]["val"]
     assert weights.result["history"]["val"][0] < first[0]  # it went on learning
     assert desk.checkpoints("helpers", "run-2")  # a run of its own
+
+
+def test_weights_that_do_not_fit_stay_behind(desk):
+    name = desk.put("helpers.py")
+    desk.run(name, "--epochs", 2)
+    weights = desk.run("--resume-mode", "weights", name, "--epochs", 1, "--width", 13)
+
+    assert weights.status == 0
+    assert said(weights, r"weights of the checkpoint were taken; not taken were:\n    0.weight, "
+                         r"\[12, 6\] there and \[13, 6\] here")  # fmt: skip
+    assert weights.result
 
 
 def test_a_damaged_checkpoint_is_passed_over(desk):
