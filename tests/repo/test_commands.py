@@ -27,9 +27,9 @@ def test_readme_starts_with_two_commands():
 
 
 def test_ci_runs_the_readme_s_second_command():
-    """CI runs what the README says, and nothing else decides its exit code."""
+    """CI runs what the README says, then the soak, and nothing else decides its exit code."""
     script = (ROOT / ".ci" / "run").read_text()
-    assert script.rstrip().splitlines()[-1] == shell_blocks()[1]
+    assert script.rstrip().splitlines()[-2:] == [shell_blocks()[1], ".venv/bin/tox -e soak"]
     assert re.search(r"^set -euo pipefail$", script, re.MULTILINE)
 
 
