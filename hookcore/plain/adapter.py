@@ -272,6 +272,8 @@ class Plain:
         if loop.role is None and self.life.fit is None and how == "finished":
             self._learn_without_step(loop)
         role, life = loop.role, self.life
+        if role is None and how == "finished" and self._goes_over_data(loop):
+            self.evaluation.passed(loop)
         if role == "validation":
             life.end_validation_batch()
         if role in (None, "validation") or life.fit is None:
@@ -519,6 +521,13 @@ class Plain:
             loop.inside = True  # for those who ask: the iteration is just being left
             self.recognition.learn(None)
             loop.inside = False
+
+    def _goes_over_data(self, loop: Loop) -> bool:
+        """Whether a loop goes over a loader and trains nothing, in a fit whose model is no module."""
+        fit = self.life.fit
+        if fit is None or fit.models or loop.backward_in == loop.index:
+            return False
+        return bool(loaders_in(loop.iterable))
 
     def _deliver(self, loop: Loop, names: dict[str, Any]) -> None:
         """The variables that the iteration bound, and the validation that it closes."""

@@ -88,6 +88,11 @@ class Evaluation:
             return
         self._hold_back(self._inner_loop())
 
+    def passed(self, loop: Loop) -> None:
+        """A loop that may be an evaluation has gone round, and no call of a model was heard in it."""
+        if not self._trains_in_eval and not self._host.life.in_validation:
+            self._hold_back(loop)
+
     def _hold_back(self, loop: Loop | None) -> None:
         at = None if loop is None else (id(loop), loop.index)
         if self._unproven == 0:

@@ -27,7 +27,7 @@ class Loop:
         first: Index that the first watched iteration has: more than 0 after a resume.
         began: The host's clock when the current iteration began. What is born later was born
             inside that iteration.
-        backward_in: Iteration in which a backward last ran, while no fit is known; else -1.
+        backward_in: Iteration in which a backward last ran, as far as they are heard; else -1.
         role: What the loop is to its fit, None where it is nothing or not known yet.
         inside: Whether an iteration's body is running.
         stepped: Whether an optimizer stepped while it ran.

@@ -133,8 +133,8 @@ class Taps:
         loops = [loop for loop in host.stack if not loop.over_models]
         if not loops or not host.mine():
             return
+        loops[-1].backward_in = loops[-1].index
         if host.life.fit is None:
-            loops[-1].backward_in = loops[-1].index
             self._leaves |= leaves_of(loss)
         else:
             self._trains(host.stack)

@@ -374,6 +374,33 @@ def test_a_helper_for_each_batch_does_not_end_it(lab):
     assert lab.story(source) == f"T( {epoch} {epoch} )T R"
 
 
+def test_a_model_that_is_no_module(lab):
+    """Raw tensors, updated by hand: what goes over a loader without a backward is an evaluation."""
+    source = """
+    def evaluate(net):
+        total = 0.0
+        for x, y in loader():
+            loss = F.cross_entropy(net(x), y)
+            total += loss.item()
+        return total
+
+    def train():
+        w = torch.zeros(4, 3, requires_grad=True)
+        net = lambda x: x @ w
+        found = []
+        for _ in range(2):
+            for i, (x, y) in enumerate(loader()):
+                F.cross_entropy(net(x), y).backward()
+                w.data.sub_(0.1 * w.grad)
+                w.grad.zero_()
+                if i == 1:
+                    found.append(evaluate(net))
+        return w.tolist(), found
+    """
+    epoch = "E( b . b V( v v )V . )E"
+    assert lab.story(source) == f"T( {epoch} {epoch} )T R"
+
+
 DRAWING = """
 class Net(nn.Module):
     def __init__(self):
