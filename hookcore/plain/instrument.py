@@ -47,6 +47,7 @@ class Instrumented(Generic[P, R]):
         self._call = dict(call)
         self._swapped = swapped
         self._session: Session | None = None
+        self._running = False
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -97,13 +98,14 @@ class Instrumented(Generic[P, R]):
             self._swapped.restore()
 
     def _continue(self, session: Session, args: Any, kwargs: Any) -> R:
-        if session.host.stack:  # the loop calls itself: it is inside its own run
+        if self._running:  # the loop calls itself: it is inside its own run
             return self._loop(*args, **kwargs)
         session.host.call_began()
         return self._inside(session, args, kwargs)
 
     def _inside(self, session: Session, args: Any, kwargs: Any) -> R:
         host = session.host
+        self._running = True
         try:
             result = self._loop(*args, **kwargs)
             host.call_ended("finished")
@@ -112,6 +114,8 @@ class Instrumented(Generic[P, R]):
             host.call_ended(how)
             self._end(how, error)
             raise
+        finally:
+            self._running = False
         if host.recognition.by_call:
             atexit.register(self.close)
         else:

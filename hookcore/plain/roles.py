@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from hookcore.plain.sites import Loop
+from hookcore.plain.sites import Loop, counts, loaders_in
 
 _EPOCH_NAME = re.compile(r"epoch|^ep$", re.IGNORECASE)
 
@@ -42,7 +42,7 @@ def assign(stack: Sequence[Loop], born: int) -> Roles | None:
         The roles, or None where no loop is running that could have one.
     """
     loops = [loop for loop in stack if may_have_role(loop)]
-    while len(loops) > 1 and loops[-1].over_models:
+    while len(loops) > 1 and (loops[-1].over_models or _only_steps(loops)):
         loops.pop()
     if not loops:
         return None
@@ -73,6 +73,14 @@ def may_have_role(loop: Loop) -> bool:
     """
     ours = loop.site.role_comment not in ("ignore", "validation")
     return ours and loop.inside and loop.role != "validation"
+
+
+def _only_steps(loops: Sequence[Loop]) -> bool:
+    """Whether the innermost loop calls what steps, callbacks say, after the backward around it."""
+    inner = loops[-1]
+    if inner.backward_in >= 0 or counts(inner) or loaders_in(inner.iterable):
+        return False
+    return any(loop.backward_in >= 0 for loop in loops)
 
 
 def _one_level(loop: Loop) -> Roles:

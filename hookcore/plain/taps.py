@@ -133,7 +133,8 @@ class Taps:
         loops = [loop for loop in host.stack if not loop.over_models]
         if not loops or not host.mine():
             return
-        loops[-1].backward_in = loops[-1].index
+        for loop in loops:
+            loop.backward_in = loop.index
         if host.life.fit is None:
             self._leaves |= leaves_of(loss)
         else:

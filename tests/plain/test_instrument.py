@@ -483,6 +483,29 @@ def test_a_recursive_loop_is_one_run(plant, instrumented):
     assert recorder.count("on_run_start") == 1
 
 
+def test_a_loop_that_calls_itself_first_is_one_run(plant, instrumented):
+    """A dry run before the first epoch, to find a size, does not end the run that it is inside."""
+    source = """
+    def train(dry=False):
+        model = make(); optimizer = sgd(model)
+        if not dry:
+            train(dry=True)
+        for epoch in range(2):
+            for x, y in loader():
+                loss = F.cross_entropy(model(x), y)
+                if dry:
+                    return
+                loss.backward()
+                optimizer.step()
+    """
+    recorder = Recorder()
+    module = plant(source)
+    module.train = instrumented(module.train, recorder)
+    module.train()
+    assert recorder.count("on_run_start") == 1
+    assert recorder.count("on_epoch_end") == 2
+
+
 def test_kill_switch(plant, monkeypatch, lab):
     """HOOKCORE=0: nothing is rewritten, no run is opened; switched on again, the next call is."""
     monkeypatch.setenv("HOOKCORE", "0")

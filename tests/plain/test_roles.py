@@ -203,6 +203,33 @@ SHAPES = {
         """,
         "T( E( b s s . b s s . )E E( b s s . b s s . )E )T R",
     ),
+    "a loop over callbacks, one of which steps": (
+        """
+        class Callback:
+            def end(self):
+                pass
+
+        class Steps(Callback):
+            def __init__(self, optimizer):
+                self.optimizer = optimizer
+
+            def end(self):
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+
+        def train():
+            model = make(); optimizer = sgd(model)
+            callbacks = [Callback(), Steps(optimizer), Callback()]
+            for epoch in range(2):
+                for x, y in loader():
+                    for part in (slice(0, 4), slice(4, 8)):
+                        F.cross_entropy(model(x[part]), y[part]).backward()
+                    for callback in callbacks:
+                        callback.end()
+            return weights(model)
+        """,
+        "T( E( b s . b s . )E E( b s . b s . )E )T R",
+    ),
     "a closure that steps several times": (
         """
         def train():
