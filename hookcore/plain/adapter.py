@@ -349,6 +349,8 @@ class Plain:
         self.unusual = self._cut = False
         gate.tails.clear()
         gate.frames.clear()
+        for loop in self.stack:
+            loop.backward_in = -1
         if self.taps is not None:
             self.taps.fit_ended()
 
@@ -523,7 +525,7 @@ class Plain:
             loop.inside = False
 
     def _goes_over_data(self, loop: Loop) -> bool:
-        """Whether a loop goes over a loader and trains nothing, in a fit whose model is no module."""
+        """Whether a loop goes over a loader, trains nothing, and no module could tell."""
         fit = self.life.fit
         if fit is None or fit.models or loop.backward_in == loop.index:
             return False

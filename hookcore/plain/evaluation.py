@@ -89,7 +89,7 @@ class Evaluation:
         self._hold_back(self._inner_loop())
 
     def passed(self, loop: Loop) -> None:
-        """A loop that may be an evaluation has gone round, and no call of a model was heard in it."""
+        """A loop that may be an evaluation has gone round; no call of a model was heard in it."""
         if not self._trains_in_eval and not self._host.life.in_validation:
             self._hold_back(loop)
 

@@ -27,9 +27,10 @@ def test_readme_starts_with_two_commands():
 
 
 def test_ci_runs_the_readme_s_second_command():
-    """CI runs what the README says, then the soak, and nothing else decides its exit code."""
+    """CI runs what the README says, then what is too heavy for its reader; each can fail it."""
     script = (ROOT / ".ci" / "run").read_text()
-    assert script.rstrip().splitlines()[-2:] == [shell_blocks()[1], ".venv/bin/tox -e soak"]
+    heavy = [".venv/bin/tox -e soak", ".venv/bin/tox -e wild"]
+    assert script.rstrip().splitlines()[-3:] == [shell_blocks()[1], *heavy]
     assert re.search(r"^set -euo pipefail$", script, re.MULTILINE)
 
 

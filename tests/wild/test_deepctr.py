@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 from deepctr_torch.inputs import DenseFeat, SparseFeat
-from deepctr_torch.models import DeepFM, WDL
+from deepctr_torch.models import WDL, DeepFM
 from deepctr_torch.models.basemodel import BaseModel
 
 

@@ -1,4 +1,4 @@
-"""skorch: one method goes over the batches of training and of validation, by a function it is given."""
+"""skorch: one loop goes over the batches of training and of validation, by a given function."""
 
 from __future__ import annotations
 
