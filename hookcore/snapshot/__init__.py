@@ -37,6 +37,7 @@ in is kept).
     check_directory(path, needed)   why saving there will fail, before the first step
     list_checkpoints(path)          newest first, the bad ones with the reason
     manifest(folder)                what it is, without the tensors
+    receive(folder, opened)         one whose files come from elsewhere
     verify(folder)                  all checks of ``read``, nothing kept
     remove(folder)                  only what is provably a checkpoint
     clean_stale(path)               what dead processes left half-written
@@ -62,7 +63,7 @@ from .shelf import (
     mark_latest,
     remove,
 )
-from .store import read, verify, write
+from .store import read, receive, verify, write
 from .tensors import home
 from .weights import export
 
@@ -95,6 +96,7 @@ __all__ = [
     "manifest",
     "mark_latest",
     "read",
+    "receive",
     "remove",
     "stage",
     "verify",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import pickle
 import pickletools
+import shutil
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -89,6 +92,27 @@ def write(snapshot: Snapshot | Staged, folder: str | Path) -> Path:
             str(error),
             "free space or choose another folder; checkpoints that were there are untouched",
         ) from error
+    return target
+
+
+def receive(folder: str | Path, opened: Callable[[str], BinaryIO]) -> Path:
+    """Writes a checkpoint whose files come from elsewhere: whole and verified, or not there.
+
+    Args:
+        folder: A path that does not exist yet; its parents are made.
+        opened: Opens one of the files, by its name.
+
+    Raises:
+        SnapshotError: It is damaged, or the file system refuses.
+        OSError: A file cannot be read.
+    """
+    target = Path(folder)
+    with drafted(target) as draft:
+        for name in (MANIFEST, *PARTS):
+            with opened(name) as source:
+                draft.write(name, functools.partial(shutil.copyfileobj, source))
+        _read_back(draft.folder, target)
+        draft.publish()
     return target
 
 

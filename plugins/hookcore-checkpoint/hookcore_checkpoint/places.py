@@ -66,27 +66,37 @@ def runs(base: Path) -> list[Path]:
     return [base]
 
 
-def fresh(base: Path) -> Path:
-    """Where a run that continues nothing will save: the base, or the next ``run-N`` in it."""
-    if len(runs(base)) == 1 and not holds_checkpoints(base):
+def fresh(base: Path, taken: Collection[str] = ()) -> Path:
+    """Where a run that continues nothing will save: the base, or the next ``run-N`` in it.
+
+    Args:
+        base: The directory.
+        taken: Names of runs that lie elsewhere; ``""`` is the base.
+    """
+    if len(runs(base)) == 1 and not holds_checkpoints(base) and not taken:
         return base
-    return _beside(base)
+    return _beside(base, taken)
 
 
-def _beside(base: Path) -> Path:
-    last = _RUN.fullmatch(runs(base)[-1].name)
-    return base / f"run-{int(last[1]) + 1 if last else 2}"
+def _beside(base: Path, taken: Collection[str]) -> Path:
+    names = (*taken, *(place.name for place in runs(base)[1:]))
+    numbers = [int(match[1]) for name in names if (match := _RUN.fullmatch(name))]
+    return base / f"run-{max(numbers, default=1) + 1}"
 
 
-def claim(base: Path) -> tuple[Path, Hold]:
+def claim(base: Path, taken: Collection[str] = ()) -> tuple[Path, Hold]:
     """Make that folder and hold it; of two runs that start together each gets one of its own.
+
+    Args:
+        base: The directory.
+        taken: Names of runs that lie elsewhere.
 
     Raises:
         OSError: The file system refuses.
     """
     from hookcore.snapshot import Hold
 
-    place = fresh(base)
+    place = fresh(base, taken)
     while True:
         try:
             place.mkdir(parents=True, exist_ok=place == base)
@@ -96,13 +106,14 @@ def claim(base: Path) -> tuple[Path, Hold]:
         except FileExistsError:
             if not place.is_dir():
                 raise
-        place = _beside(base)
+        place = _beside(base, taken)
 
 
 def holds_checkpoints(directory: Path) -> bool:
     """Whether something that looks like a checkpoint lies in a directory."""
     with contextlib.suppress(OSError):
-        return any((path / FILES[0]).is_file() for path in directory.iterdir())
+        found = (path for path in directory.iterdir() if not path.name.startswith("."))
+        return any((path / FILES[0]).is_file() for path in found)
     return False
 
 

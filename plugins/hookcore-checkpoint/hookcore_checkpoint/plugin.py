@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal as signals
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from hookcore.monitors import Monitor, Watch, better
 from hookcore_checkpoint import places, resume
 from hookcore_checkpoint.cadence import Cadence, Schedule, each, plan
 from hookcore_checkpoint.clock import Clock
+from hookcore_checkpoint.mirror import Mirror, is_url
 from hookcore_checkpoint.requests import Requests
 from hookcore_checkpoint.writer import Writer
 
@@ -37,10 +39,10 @@ class Checkpoint:
     name: ClassVar[str] = "checkpoint"
     role: ClassVar[Literal["persist"]] = "persist"
 
-    directory: Path | None = attrs.field(
+    directory: str | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(Path),
-        metadata={"help": "where; default checkpoints/<name of the script>"},
+        converter=attrs.converters.optional(os.fspath),
+        metadata={"help": "where, or a URL for copies; default checkpoints/<name of the script>"},
     )
     every_n_epochs: int | None = _option(None, "1 where there are epochs; 0: none", _counted)
     every_n_steps: int | None = _option(None, "optimizer updates", _positive)
@@ -104,6 +106,7 @@ class Checkpoint:
             return f"continues from the newest in {where}, saves {words}"
         keeps = f", keeps the last {self.keep_last}" if self.keep_last else ""
         keeps += f" and the best {self.keep_best}" if self.keep_best else ""
+        keeps += f", and copies at {self.directory}" if is_url(self.directory or "") else ""
         earlier = "" if place == base else "; an earlier run goes on with --resume"
         return f"saves {words} in {where}{keeps}{earlier}"
 
@@ -132,14 +135,18 @@ class Checkpoint:
                 "keep one:  -o checkpoint.keep_best=1",
             )
         self._check(run, places.obstacle(self._writer.base))
-        found = resume.find(run, self._writer.base)
+        if self.directory is not None and is_url(self.directory):
+            self._writer.mirror = Mirror(self.directory)
+        found = resume.find(run, self._writer.base, self._writer.mirror)
         if found is not None and run.resume != "weights":
             if not self._off:
                 self._writer.join(*found)
             self._resumed = found[1]
             self._awaited = found[1].position["fit"]
         else:
-            self._foreseen = places.fresh(self._writer.base)
+            mirror = self._writer.mirror
+            taken = () if mirror is None else mirror.runs()
+            self._foreseen = places.fresh(self._writer.base, taken)
 
     @hookimpl
     def on_run_end(self, run: Run) -> None:
@@ -313,6 +320,8 @@ class Checkpoint:
         if not self._is_expected(reason):
             run.say(f"{reason}: wrote {places.shown(written.path, run.folder)}")
         run.saved(written.path)
+        if written.lost is not None:
+            run.fail(written.lost)
         for text in written.left:
             self._once(run, text)
 
@@ -335,9 +344,9 @@ class Checkpoint:
         return each(self._schedule.steps, "step")
 
     def _directory(self, run: Run) -> Path:
-        if self.directory is None:
+        if self.directory is None or is_url(self.directory):
             return places.default_directory(run)
-        return run.folder / self.directory.expanduser()
+        return run.folder / Path(self.directory).expanduser()
 
     def _check(self, run: Run, obstacle: str | None) -> None:
         """Saving cannot work: an error where the user named the place."""

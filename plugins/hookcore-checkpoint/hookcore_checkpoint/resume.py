@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcore import Fit, Run, UsageError
 from hookcore_checkpoint import places
+from hookcore_checkpoint.mirror import Mirror
 from hookcore_checkpoint.retention import Kept
 from hookcore_checkpoint.writer import LABEL
 
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 _FRESH = "start afresh:  leave out --resume     take the weights alone:  --resume-mode weights"
 
 
-def find(run: Run, base: Path) -> tuple[Path, Snapshot] | None:
+def find(run: Run, base: Path, mirror: Mirror | None) -> tuple[Path, Snapshot] | None:
     """Read the checkpoint that the user asked to continue from, and have the run continue.
 
     Args:
         run: The run, at its start.
         base: Where its checkpoints lie.
+        mirror: Where copies of them lie, or None.
 
     Returns:
         The checkpoint's folder and what it holds; None where the run starts fresh.
@@ -33,6 +35,8 @@ def find(run: Run, base: Path) -> tuple[Path, Snapshot] | None:
         return None
     weights_only = run.resume == "weights"
     kinds = ("epoch", "mid-epoch", "emergency") if weights_only else places.RESUMABLE
+    if mirror is not None:
+        mirror.fetch(base, kinds, run.warn)
     found = places.newest(base, kinds, run.warn)
     where = places.shown(base, run.folder)
     if found is None:

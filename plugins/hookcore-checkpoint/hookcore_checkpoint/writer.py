@@ -12,6 +12,7 @@ import attrs
 
 from hookcore import SnapshotError, UsageError
 from hookcore_checkpoint import places
+from hookcore_checkpoint.mirror import Mirror
 from hookcore_checkpoint.retention import Better, Kept, best, surplus
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class Written:
         path: Its folder.
         best: The best of each fit that is there now.
         left: Why something that was too much could not be taken away.
+        lost: Why it is not at the URL where a copy of it should be, or None.
     """
 
     path: Path
     best: dict[int, Kept]
     left: list[str]
+    lost: str | None = None
 
 
 @attrs.define(eq=False)
@@ -51,6 +54,7 @@ class Writer:
         base: The directory that was named.
         keep_last: How many to keep of each fit and kind; 0 keeps all.
         keep_best: How many to keep of each fit, by value.
+        mirror: Where copies go, or None.
         place: The folder in ``base`` that the run saves in; None until the first checkpoint.
         series: Of the run.
         written: How many were written.
@@ -61,6 +65,7 @@ class Writer:
     base: Path
     keep_last: int
     keep_best: int
+    mirror: Mirror | None = None
     place: Path | None = None
     series: str = attrs.field(factory=lambda: uuid.uuid4().hex[:12])
     written: int = 0
@@ -79,7 +84,7 @@ class Writer:
         Raises:
             UsageError: Another run saves there.
         """
-        from hookcore.snapshot import Hold, clean_stale
+        from hookcore.snapshot import Hold
 
         try:
             self._hold = Hold(path.parent)
@@ -91,7 +96,7 @@ class Writer:
             ) from None
         self.place = path.parent
         self.series = snapshot.position.get(LABEL, {}).get("series", self.series)
-        clean_stale(self.place)
+        self._clean()
 
     @property
     def underway(self) -> bool:
@@ -124,7 +129,8 @@ class Writer:
 
         assert not self.underway
         if self.place is None:
-            self.place, self._hold = places.claim(self.base)
+            taken = () if self.mirror is None else self.mirror.runs()
+            self.place, self._hold = places.claim(self.base, taken)
         if self._number is None:
             self._number = self._last_number(self.place)
         if self._memory is None:
@@ -185,8 +191,14 @@ class Writer:
         path = write(staged, places.unused(folder))
         if resumable:
             mark_latest(path)
+        lost = None
+        if self.mirror is not None:
+            try:
+                self.mirror.send(path, self.base)
+            except SnapshotError as error:
+                lost = str(error)
         found, left = self._tidy(path.parent, monitor, better)
-        return Written(path, found, left)
+        return Written(path, found, left, lost)
 
     def _tidy(
         self, place: Path, monitor: str | None, better: Better
@@ -197,7 +209,7 @@ class Writer:
         from hookcore.snapshot import remove
 
         found = []
-        for path, about, label in labelled(place):
+        for path, about, label in self._labelled(place):
             if label.get("series") == self.series:
                 value = label["value"] if label["monitor"] == monitor else None
                 kind, fit = about.header.kind, about.position["fit"]
@@ -205,18 +217,32 @@ class Writer:
         left = []
         for one in surplus(found, self.keep_last, self.keep_best, better):
             try:
-                remove(one.key)
+                if one.key.exists():
+                    remove(one.key)
+                if self.mirror is not None:
+                    self.mirror.remove(one.key, self.base)
             except SnapshotError as error:
                 left.append(str(error))
         fits = {one.fit for one in found} if self.keep_best else ()
         tops = {fit: best([o for o in found if o.fit == fit], 1, better) for fit in fits}
         return {fit: top[0] for fit, top in tops.items() if top}, left
 
-    def _last_number(self, place: Path) -> int:
+    def _labelled(self, place: Path) -> list[tuple[Path, Manifest, dict[str, Any]]]:
+        """Those here, and those that another machine has copied to the URL and are not here."""
+        there = [] if self.mirror is None else self.mirror.beyond(self.base)
+        more = [one for one in there if one[0].parent == place]
+        return [*labelled(place), *((p, a, a.position.get(LABEL, {})) for p, a in more)]
+
+    def _clean(self) -> None:
+        """What a process left that was killed while it wrote, this run's or another's."""
         from hookcore.snapshot import clean_stale
 
-        clean_stale(place)
-        labels = (label for _, _, label in labelled(place))
+        for place in places.runs(self.base):
+            clean_stale(place)
+
+    def _last_number(self, place: Path) -> int:
+        self._clean()
+        labels = (label for _, _, label in self._labelled(place))
         return max((n["number"] for n in labels if n.get("series") == self.series), default=0)
 
 

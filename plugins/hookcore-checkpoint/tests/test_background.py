@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
 
 import pytest
@@ -74,6 +76,28 @@ def test_there_is_one_writer_at_a_time_and_the_end_waits_for_it(desk, monkeypatc
 
     assert len(desk.checkpoints("steady")) == 12
     assert ended.out.count("MOST 1 IN hookcore-writer") == 12
+
+
+def test_what_a_killed_writer_left_goes_though_the_next_run_saves_elsewhere(desk, monkeypatch):
+    from hookcore.snapshot.draft import Draft
+
+    name = desk.put("helpers.py")
+    publish, done = Draft.publish, []
+
+    def killed(draft):
+        if done:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(publish(draft))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Draft, "publish", killed)
+        assert desk.run(*option(every_n_steps=2), name).status == -9
+    place = desk.folder / "checkpoints/helpers"
+    assert [path for path in place.iterdir() if path.name.startswith(".")]
+    desk.run(name)
+
+    assert desk.checkpoints("helpers", "run-2")
+    assert [path for path in place.iterdir() if path.name.startswith(".")] == []
 
 
 def test_at_once_without_a_thread_to_wait_for(desk, monkeypatch):
