@@ -83,6 +83,7 @@ class Plain:
         self._head: Loop | None = None
         self._head_names: dict[str, Any] = {}
         self._cut = False
+        self._resumed: Loop | None = None
         self._wanted: set[int] = set()
         self._unmoved: dict[int, int] = {}
 
@@ -268,6 +269,7 @@ class Plain:
         self._unwind_above(loop, "broke" if how == "finished" else how)
         names = self._take_seen(loop.site.id)
         if self.pending is not None and self.pending.went_back(loop):
+            self._resumed = loop
             return False
         if loop.role is None and self.life.fit is None and how == "finished":
             self._learn_without_step(loop)
@@ -323,6 +325,9 @@ class Plain:
             return
         self._unwind_above(loop, "broke" if how in ("finished", "stopped") else how)
         self.stack.pop()
+        if self.pending is not None and loop is self._resumed:
+            self.pending.over(self.run)  # no fit began: its last iteration was the last of all
+            self.pending = None
         recognition = self.recognition
         roles = recognition.roles
         if roles is not None and loop is roles.outer and not recognition.by_call:

@@ -111,6 +111,11 @@ class Pending:
         if fit.index >= self.position["fit"]:
             raise UsageError("this checkpoint belongs to another run", self._unreached, FRESH)
 
+    def over(self, run: Run) -> None:
+        """Its loop is over, and nothing of it was left to train; other fits may follow."""
+        run.complete = True
+        run.fits = self.position["fit"] + 1
+
     def ended(self, run: Run) -> None:
         """The run is over, and no fit has taken the checkpoint."""
         if self.done:
