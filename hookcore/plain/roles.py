@@ -60,6 +60,9 @@ def assign(stack: Sequence[Loop], born: int) -> Roles | None:
             inside = loops[-2:]
             if len(inside) == 2 and inside[0].began <= born:
                 reason = "two levels are left, though the parameters are made anew in each epoch"
+        while len(inside) > 1 and inside[0].over_models:
+            inside = inside[1:]
+            reason = "the outermost loop inside the one that trains model after model"
     outer, batch = inside[0], inside[-1]
     if outer is batch:
         return _one_level(outer)

@@ -110,6 +110,42 @@ SHAPES = {
         """,
         f"T( {TWO} {TWO} )T T( {TWO} {TWO} )T R",
     ),
+    "model after model, each in a training of its own": (
+        """
+        def train():
+            models = [make(), make()]
+            optimizers = [sgd(model) for model in models]
+            for model, optimizer in zip(models, optimizers):
+                for epoch in range(2):
+                    for x, y in loader():
+                        update(model, optimizer, x, y)
+            return weights(*models)
+        """,
+        f"T( {TWO} {TWO} )T T( {TWO} {TWO} )T R",
+    ),
+    "layer after layer, in a loop of one level": (
+        """
+        class Layer(nn.Linear):
+            def train(self, x, n_epochs):
+                optimizer = self.optimizer
+                for i in range(n_epochs):
+                    loss = self(x).pow(2).mean()
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                return self(x).detach()
+
+        def train():
+            layers = [Layer(4, 4), Layer(4, 4)]
+            for layer in layers:
+                layer.optimizer = sgd(layer)
+            x = X
+            for i, layer in enumerate(layers):
+                x = layer.train(x, 2)
+            return weights(*layers), x.tolist()
+        """,
+        "T( E( b s . )E E( b s . )E )T T( E( b s . )E E( b s . )E )T R",
+    ),
     "a model that is made anew in each epoch keeps two levels": (
         """
         def train():
