@@ -233,7 +233,7 @@ class Plain:
                 self.evaluation.over()
             self.taps.batches_begin()
         elif loop.role is None and self.life.in_batch:
-            self._watch_inside_batch()
+            self._watch_inside_batch(loop)
 
     def fetch(self, loop: ForLoop) -> Any:
         """The loop's next item; after a resume, that of its last finished iteration."""
@@ -502,10 +502,11 @@ class Plain:
         if above.frame == loop.frame:
             self._close(above, "exception")
 
-    def _watch_inside_batch(self) -> None:
+    def _watch_inside_batch(self, loop: Loop) -> None:
         """A loop begins inside a batch: without training going on in it, it may be a validation."""
-        if self.taps is not None and self.taps.evaluating():
-            self.taps.watch()
+        taps = self.taps
+        if taps is not None and (taps.evaluating() or self.evaluation.may_go_over_data(loop)):
+            taps.watch()
 
     def _watch_unknown(self, loop: Loop, item: Any) -> None:
         """Before a fit is known: what its first step will want to know of this loop."""

@@ -20,7 +20,8 @@ class Evaluation:
 
     A call without gradients is one at once. A call in eval mode with gradients may be training
     with frozen statistics: it is held back, and delivered when the span closes without a step.
-    So is any call after an epoch's batches: a loop may forget ``eval()`` and ``no_grad``.
+    So is any call after an epoch's batches, or in a loop over a loader inside a batch: a loop may
+    forget ``eval()`` and ``no_grad``.
     Held back is also the first call in a loop that only counts: a model that is given its own
     output, one longer each time, is drawn from and not evaluated.
 
@@ -87,6 +88,22 @@ class Evaluation:
             self.called(())
             return
         self._hold_back(self._inner_loop())
+
+    def may_be_forgetful(self) -> bool:
+        """Whether a call with gradients, in training mode, can be an evaluation."""
+        host = self._host
+        life = host.life
+        if life.in_validation or life.fit is None:
+            return False
+        if not life.in_batch:
+            return life.in_epoch and life.fit.batch >= 0
+        loop = self._inner_loop()
+        return loop is not None and self.may_go_over_data(loop)
+
+    @staticmethod
+    def may_go_over_data(loop: Loop) -> bool:
+        """Whether a loop goes over a loader, and nothing in its own source trains."""
+        return not loop.site.may_step and bool(loaders_in(loop.iterable))
 
     def passed(self, loop: Loop) -> None:
         """A loop that may be an evaluation has gone round; no call of a model was heard in it."""

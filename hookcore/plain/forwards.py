@@ -12,7 +12,6 @@ from hookcore.plain import gate
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
-    from hookcore.training import Fit
 
 _HOOK_DICTS = (
     "_forward_pre_hooks",
@@ -88,19 +87,13 @@ class Forwards:
             return
         if not torch.is_grad_enabled():
             host.evaluation.called(args)
-        elif not module.training or self._after_batches(fit):
+        elif not module.training or host.evaluation.may_be_forgetful():
             host.evaluation.called_with_gradients()
         elif host.life.in_validation:
             host.trained()
         fire = host.life.events.on_forward_start
         if fire is not None:
             fire(host.run, fit, self._roots.get(module, module), args, kwargs)
-
-    def _after_batches(self, fit: Fit) -> bool:
-        """Whether an epoch's batches are over: who forgets ``eval()`` and ``no_grad`` evaluates."""
-        life = self._host.life
-        closed = not life.in_batch and not life.in_validation
-        return closed and life.in_epoch and fit.batch >= 0
 
     def _ended(self, module: Any, _args: Any, output: Any) -> None:
         if gate.compiling():

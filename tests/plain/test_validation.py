@@ -243,6 +243,38 @@ def test_inside_the_batches(lab):
     assert lab.story(source) == f"T( {epoch} {epoch} )T R"
 
 
+def test_inside_the_batches_with_gradients_in_training_mode(lab):
+    """A pass over a loader without a step is one, whatever it forgets; one with a step is none."""
+    source = """
+    def evaluate(model):
+        total = 0.0
+        for x, y in loader():
+            total += F.cross_entropy(model(x), y).item()
+        return total
+
+    def gather(model, optimizer):
+        for x, y in loader():
+            share(model, x, y)
+        optimizer.step()
+
+    def share(model, x, y):
+        F.cross_entropy(model(x), y).backward()
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        found = []
+        for epoch in range(2):
+            for i, (x, y) in enumerate(loader()):
+                update(model, optimizer, x, y)
+                if i == 1 and epoch == 0:
+                    found.append(evaluate(model))
+                if i == 1 and epoch == 1:
+                    gather(model, optimizer)
+        return weights(model), found
+    """
+    assert lab.story(source) == "T( E( b s . b s V( v v )V . )E E( b s . b s s . )E )T R"
+
+
 def test_in_a_loop_of_one_level(lab):
     """A loop over steps evaluates inside its batches."""
     source = """
