@@ -145,7 +145,10 @@ def _owns(places: tuple[str, ...], path: str) -> bool:
 
 
 def _is_package_of_ours(parts: list[str]) -> bool:
-    return len(parts) > 1 and (parts[0] in _NEVER or parts[0].startswith(_PLUGIN))
+    packages = parts[:-1]
+    if any(package.startswith(_PLUGIN) for package in packages):  # developed in the same project
+        return True
+    return bool(packages) and packages[0] in _NEVER
 
 
 def _inside(path: str, place: str) -> bool:

@@ -105,6 +105,9 @@ def test_others_modules_are_left_alone(project, finder):
     roots = install.folders(str(project))
     assert roots.own(str(project / "a/b.py"))
     assert not roots.own(str(project / "torch/nn.py"))
+    # A plugin that is developed beside the script that it watches.
+    assert not roots.own(str(project / "plugins/hookcore-x/hookcore_x/plugin.py"))
+    assert roots.own(str(project / "plugins/hookcore-x/tests/loops.py"))
     assert not install.folders("/").own(os.__file__)
     assert not install.folders(str(ROOT)).own(str(ROOT / "hookcore/life.py"))
     installed = project / "site-packages/pack/deep/loop.py"
