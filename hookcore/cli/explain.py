@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,49 +11,46 @@ import attrs
 import click
 
 from hookcore.cli.explanation import Explanation
+from hookcore.cli.probing import (
+    decorated,
+    folders_of,
+    loaded,
+    place_options,
+    plugin_options,
+    relative,
+    split,
+    target_options,
+)
 from hookcore.cli.run import LikePython
-from hookcore.errors import HookcoreError, UsageError
-from hookcore.plugins import Plugins, load
+from hookcore.errors import UsageError
+from hookcore.plugins import Plugins
 from hookcore.scratch import Copy, InPlace, Outcome, Workplace, attempt
-from hookcore.settings import resolve
 
 _CHILD = "hookcore.plain.trial.child"
-_INSTALLED = {"site-packages", "dist-packages"}
 
 
 @click.command(cls=LikePython, context_settings={"allow_interspersed_args": False})
-@click.option("-p", "plugins", metavar="NAME", multiple=True, help="As in hookcore run.")
-@click.option(
-    "-o", "options", metavar="PLUGIN.OPTION=VALUE", multiple=True, help="As in hookcore run."
+@decorated(
+    *plugin_options,
+    click.option(
+        "--steps",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="Iterations after which a loop that trains or validates is ended.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        default=120,
+        show_default=True,
+        help="Longest wait for the first step, and again for the trial's end.",
+    ),
+    *place_options,
+    click.option("-v", "--verbose", is_flag=True, help="Show what the script printed."),
+    *target_options,
 )
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Iterations after which a loop that trains or validates is ended.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    default=120,
-    show_default=True,
-    help="Longest wait for the first step, and again for the trial's end.",
-)
-@click.option("--in-place", is_flag=True, help="Run in the folder itself, not in a copy.")
-@click.option(
-    "--max-copy",
-    type=click.IntRange(min=1),
-    metavar="MEGABYTES",
-    default=500,
-    show_default=True,
-    help="Most that is copied.",
-)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what the script printed.")
-@click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
-@click.argument("target", metavar="SCRIPT ARGS...", nargs=-1, type=click.UNPROCESSED)
 def explain(
     plugins: tuple[str, ...],
     options: tuple[str, ...],
@@ -73,20 +68,13 @@ def explain(
     It runs in a copy of the working folder and is left in the middle of its training; no plugin
     acts. Everything after the script's name, or after -m MODULE, belongs to the script.
     """
-    if module is None and not target:
-        raise click.UsageError("there is no script to try", click.get_current_context())
-    trial = _Trial(
-        name=target[0] if module is None else module,
-        argv=target[1:] if module is None else target,
-        is_module=module is not None,
-        steps=steps,
-        timeout=timeout,
-    )
-    loaded = _plugins(trial, plugins, options)
-    folders = trial.folders()
+    name, argv, is_module = split(module, target)
+    trial = _Trial(name=name, argv=argv, is_module=is_module, steps=steps, timeout=timeout)
+    active = loaded(name, is_module=is_module, plugins=plugins, options=options)
+    folders = folders_of(name, argv, is_module=is_module, command="explain")
     place = InPlace(folders) if in_place else Copy(folders, max_copy)
     with place:
-        explanation = trial.run(place, loaded)
+        explanation = trial.run(place, active)
     if as_json:
         click.echo(json.dumps(explanation.data, indent=2))
     else:
@@ -106,33 +94,7 @@ class _Trial:
     steps: int
     timeout: float
 
-    def folders(self) -> list[Path]:
-        """The working folder, and those that the script's code lies in.
-
-        Raises:
-            UsageError: There is no such script or module.
-            HookcoreError: There is no torch.
-        """
-        if importlib.util.find_spec("torch") is None:
-            raise HookcoreError(
-                "hookcore explain follows loops of PyTorch, and PyTorch is not installed",
-                "No module named 'torch'",
-                "pip install 'hookcore[torch]'",
-            )
-        from hookcore.plain.roots import is_standard_library
-        from hookcore.plain.script import Target
-
-        find = Target.module if self.is_module else Target.script
-        places = [Path(place) for place in find(self.name, self.argv).roots.places]
-        return [Path.cwd()] + [
-            place
-            for place in places
-            if place.is_dir()
-            and _INSTALLED.isdisjoint(place.parts)
-            and not is_standard_library(str(place))
-        ]
-
-    def run(self, place: Workplace, loaded: Plugins) -> Explanation:
+    def run(self, place: Workplace, active: Plugins) -> Explanation:
         """Try it, and put together what is known then.
 
         Raises:
@@ -161,11 +123,11 @@ class _Trial:
                 "trial": self._trial(outcome, place),
                 **found,
                 "files": [
-                    {"path": _relative(one.path), "change": one.change} for one in place.written()
+                    {"path": relative(one.path), "change": one.change} for one in place.written()
                 ],
                 "output": printed,
             },
-            loaded,
+            active,
         )
 
     def _request(self, place: Workplace, report: Path, stack: Path) -> str:
@@ -185,7 +147,7 @@ class _Trial:
     def _trial(self, outcome: Outcome, place: Workplace) -> dict[str, Any]:
         stands = next(
             (
-                f"{_relative(Path(place.shown(path)))}:{line}"
+                f"{relative(Path(place.shown(path)))}:{line}"
                 for path, line in outcome.stack
                 if any(copy in Path(path).parents for copy in place.places.values())
             ),
@@ -193,7 +155,7 @@ class _Trial:
         )
         return {
             "copied": place.copied,
-            "left_out": [_relative(path) for path in place.left_out],
+            "left_out": [relative(path) for path in place.left_out],
             "steps": self.steps,
             "seconds": round(outcome.seconds, 1),
             "timeout": self.timeout,
@@ -201,20 +163,6 @@ class _Trial:
             "stands_at": stands,
             "exit_code": outcome.code,
         }
-
-
-def _plugins(trial: _Trial, plugins: tuple[str, ...], options: tuple[str, ...]) -> Plugins:
-    """Load them here, for their hooks; the process of the trial has none."""
-    script = Path(trial.name)
-    folder = script.parent if not trial.is_module and script.exists() else Path.cwd()
-    command = {"plugins": plugins, "options": options}
-    return load(resolve(call=None, command=command, environ=os.environ, folder=folder))
-
-
-def _relative(path: Path) -> str:
-    """A path as the user would type it here."""
-    folder = Path.cwd()
-    return str(path.relative_to(folder)) if folder in path.parents else str(path)
 
 
 def _shown(value: Any, place: Workplace) -> Any:

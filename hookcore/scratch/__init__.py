@@ -5,7 +5,7 @@ steps among it, must not lie where real results lie; so it runs in a copy, and w
 listed.
 """
 
-from hookcore.scratch.copies import Copy, InPlace, Workplace
+from hookcore.scratch.copies import Copy, InPlace, Workplace, Written
 from hookcore.scratch.process import Outcome, attempt
 
-__all__ = ["Copy", "InPlace", "Outcome", "Workplace", "attempt"]
+__all__ = ["Copy", "InPlace", "Outcome", "Workplace", "Written", "attempt"]

@@ -111,6 +111,8 @@ class Copy(Workplace):
     Args:
         folders: As for :class:`Workplace`.
         limit: Megabytes that may be copied.
+        root: The folder to make and to copy below; a new temporary one by default. Trials that
+            are compared find themselves under the same paths.
 
     Raises:
         UsageError: On entry, where there is more than that to copy.
@@ -118,15 +120,16 @@ class Copy(Workplace):
 
     copied = True
 
-    def __init__(self, folders: Sequence[Path], limit: int) -> None:
+    def __init__(self, folders: Sequence[Path], limit: int, root: Path | None = None) -> None:
         super().__init__(folders)
         self._limit = limit
+        self._wanted = root
         self._root: Path | None = None
 
     def __enter__(self) -> Self:
         listings = {folder: Listing(folder) for folder in self.places}
         entries = {folder: self._counted(listing) for folder, listing in listings.items()}
-        self._root = Path(tempfile.mkdtemp(prefix="hookcore-")).resolve()
+        self._root = self._made_root()
         try:
             for folder, listing in listings.items():
                 self.left_out += [folder / path for path in listing.left_out]
@@ -144,6 +147,12 @@ class Copy(Workplace):
     ) -> None:
         """Remove the copy."""
         self._remove()
+
+    def _made_root(self) -> Path:
+        if self._wanted is None:
+            return Path(tempfile.mkdtemp(prefix="hookcore-")).resolve()
+        self._wanted.mkdir()
+        return self._wanted.resolve()
 
     def _remove(self) -> None:
         if self._root is not None:

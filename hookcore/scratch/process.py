@@ -49,9 +49,11 @@ def attempt(
     *,
     folder: Path,
     output: Path,
-    mark: Path,
     stack: Path,
     limit: float,
+    mark: Path | None = None,
+    errors: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run ``main(argument)`` of one of our modules in a process of its own.
 
@@ -61,22 +63,26 @@ def attempt(
         module: The module's name.
         argument: What ``main`` is given.
         folder: Its working folder.
-        output: File that takes what it prints, errors among it.
-        mark: File whose appearance starts the clock anew.
+        output: File that takes what it prints.
         stack: File that takes where it stands when its time is up.
         limit: Seconds until the mark must be there, and again until the process must have ended.
+        mark: File whose appearance starts the clock anew; None: the clock runs once.
+        errors: File that takes what it prints to stderr; None: it goes with the rest.
+        variables: Environment variables of its own, besides the user's.
     """
     start = _START.format(module=module)
     home = str(Path(__file__).parents[2])
-    with output.open("wb") as printed, _ended_in_order():
+    with contextlib.ExitStack() as files, _ended_in_order():
+        printed = files.enter_context(output.open("wb"))
+        apart = files.enter_context(errors.open("wb")) if errors is not None else None
         began = time.monotonic()
         process = subprocess.Popen(  # noqa: S603 - running it is what was asked for
             [sys.executable, "-c", start, home, argument],
             cwd=folder,
-            env=_environment(os.environ, folder),
+            env={**_environment(os.environ, folder), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=printed,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if apart is None else apart,
             start_new_session=True,
         )
         try:
@@ -109,12 +115,12 @@ def _environment(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
     return {**environ, "PWD": str(folder)} if "PWD" in environ else dict(environ)
 
 
-def _ends(process: subprocess.Popen[bytes], mark: Path, limit: float) -> bool:
+def _ends(process: subprocess.Popen[bytes], mark: Path | None, limit: float) -> bool:
     """Wait; False where the time is up."""
     until = time.monotonic() + limit
-    marked = False
+    marked = mark is None
     while process.poll() is None:
-        if not marked and mark.exists():
+        if not marked and mark is not None and mark.exists():
             marked, until = True, time.monotonic() + limit
         if time.monotonic() > until:
             return False

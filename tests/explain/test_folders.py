@@ -121,6 +121,19 @@ def test_what_is_copied(tmp_path):
     assert not copy.exists()
 
 
+def test_a_copy_at_a_wanted_place(tmp_path):
+    """Trials that are compared find themselves under the same paths, one after the other."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "file").write_text("x")
+    for _ in range(2):
+        with Copy([tmp_path / "work"], 1, tmp_path / "copy") as place:
+            copy = place.inside(tmp_path / "work")
+            assert copy.is_relative_to(tmp_path.resolve() / "copy")
+            (copy / "file").write_text("y")
+        assert not (tmp_path / "copy").exists()
+    assert (tmp_path / "work" / "file").read_text() == "x"
+
+
 def test_links(tmp_path):
     """A link that stays inside leads into the copy; one that leads out leads to the real thing."""
     (tmp_path / "out").mkdir()

@@ -22,6 +22,7 @@ class Arrival(MetaPathFinder):
     def __init__(self, name: str, arrived: Callable[[], None]) -> None:
         self._name = name
         self._arrived = arrived
+        self._looking = False
 
     def await_it(self) -> None:
         """See imports from now on, until the module comes."""
@@ -31,17 +32,22 @@ class Arrival(MetaPathFinder):
         self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find the module; part of Python's import protocol."""
-        if fullname != self._name or self not in sys.meta_path:
+        if fullname != self._name or self._looking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self._looking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._looking = False
         loader: Any = None if spec is None else spec.loader
         if loader is not None and hasattr(loader, "exec_module"):
             run = loader.exec_module
 
             def run_and_tell(module: ModuleType) -> None:
                 run(module)
-                self._arrived()
+                if self in sys.meta_path:  # who only looks for a module does not import it
+                    sys.meta_path.remove(self)
+                    self._arrived()
 
             loader.exec_module = run_and_tell
         return spec

@@ -27,6 +27,7 @@ from hookcore.plain.script import Target
 from hookcore.plain.trial.arrival import Arrival
 from hookcore.plain.trial.findings import findings
 from hookcore.plain.trial.host import Trial
+from hookcore.plain.trial.places import Places, move_path
 from hookcore.plain.trial.tally import Tally
 from hookcore.plugins import PluginRecord
 from hookcore.settings import Settings
@@ -68,7 +69,7 @@ def main(text: str) -> None:
     stack = Path(request.stack).open("w")  # noqa: SIM115 - faulthandler writes to it till the end
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1, stack, all_threads=False)
-    _move_path(request.places)
+    move_path(request.places)
     _Script(request).run()
 
 
@@ -77,6 +78,7 @@ class _Script:
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._places = Places(request.places, request.folder)
         self._process = os.getpid()
         find = Target.module if request.is_module else Target.script
         self._target = find(request.target, request.argv)
@@ -146,7 +148,7 @@ class _Script:
         """What is known; of a fit that is over, what was known at its end."""
         if self._host.life.fit is not None or not self._known:
             try:
-                found = findings(self._host, self._tally, self._where)
+                found = findings(self._host, self._tally, self._places.where)
             except Exception as error:  # noqa: BLE001 - the script must not see it
                 line = traceback.format_exception_only(error)[-1].strip()
                 self._ours.append(f"the trial itself went wrong: {line}")
@@ -158,30 +160,8 @@ class _Script:
             return found
         return self._known
 
-    def _where(self, path: str, line: int) -> str:
-        """A place as the user knows it: relative to the working folder where it lies in there."""
-        path = os.path.normpath(path)  # Python calls a script by what was typed, ".." and all
-        for folder, place in self._request.places.items():
-            with contextlib.suppress(ValueError):
-                path = str(Path(folder) / Path(path).relative_to(place))
-                break
-        with contextlib.suppress(ValueError):
-            path = str(Path(path).relative_to(self._request.folder))
-        return f"{path}:{line}"
-
     def _failed(self, failure: Failure, _role: str) -> None:
         self._ours.append(f"the trial itself went wrong in {failure.event}: {failure.line}")
-
-
-def _move_path(places: Mapping[str, str]) -> None:
-    """Have what is imported from a copied folder be imported from the copy; never hookcore."""
-    ours = Path(__file__).parents[2]
-    for number, entry in enumerate(sys.path):
-        for folder, place in places.items():
-            with contextlib.suppress(ValueError):
-                copy = Path(place) / Path(entry).relative_to(folder)
-                if copy.is_dir() and ours.parent != Path(entry):
-                    sys.path[number] = str(copy)
 
 
 def _wait_for_threads() -> None:
