@@ -16,9 +16,11 @@ from hookcore.discovery import core_version
 from hookcore.errors import HookcoreError, HookcoreWarning, UsageError, three_parts
 
 _OWN = {
+    "check": "hookcore.cli.check",
     "explain": "hookcore.cli.explain",
     "plugins": "hookcore.cli.plugins",
     "run": "hookcore.cli.run",
+    "verify-resume": "hookcore.cli.verify_resume",
 }
 
 
@@ -32,7 +34,8 @@ class Commands(click.Group):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         """Import one command."""
         if name in _OWN:
-            command: click.Command = getattr(importlib.import_module(_OWN[name]), name)
+            module = importlib.import_module(_OWN[name])
+            command: click.Command = getattr(module, name.replace("-", "_"))
             return command
         points = _foreign().get(name, [])
         if not points:

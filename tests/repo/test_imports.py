@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 ROWS = (
     ("errors",),
     ("hookspecs", "layers", "scratch", "signals", "snapshot"),
-    ("metrics", "options", "order", "settings"),
+    ("evidence", "metrics", "options", "order", "settings"),
     ("checks", "monitors"),
     ("discovery", "dispatch", "ledger"),
     ("plugins",),
