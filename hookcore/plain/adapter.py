@@ -55,6 +55,7 @@ class Plain:
         evaluated_at: Sites of loops that validated, in the order they were met.
         entries: How often a site has been entered, less one.
         idle: Sites that turned out not to matter.
+        saves: Whether somebody listens for checkpoints.
     """
 
     name = "plain"
@@ -84,7 +85,9 @@ class Plain:
         self._head_names: dict[str, Any] = {}
         self._cut = False
         self._resumed: Loop | None = None
+        self.saves = False
         self._wanted: set[int] = set()
+        self._unheard: set[int] = set()
         self._unmoved: dict[int, int] = {}
 
     # -- the run ---------------------------------------------------------------------------
@@ -94,6 +97,7 @@ class Plain:
         self.run, self.life = run, life
         if life.dispatch.ledger is not None:
             self.batch_loop = MeasuredBatchLoop
+        self.saves = life.events.on_checkpoint_save is not None
         gate.open_for(self, table.while_sites)
         self.notice_torch()
 
@@ -226,8 +230,12 @@ class Plain:
         self.stack.append(loop)
         site = loop.site.id
         self.entries[site] = self.entries.get(site, -1) + 1
+        self._note_entry(loop, above)
         if self.pending is not None and self.pending.reached(loop):
-            gate.back[site] = None
+            if self.pending.iteration >= 0:
+                gate.back[site] = None
+            else:
+                self.pending.begins(loop)
         elif loop.role == "batch" and self.taps is not None:
             if self.unusual:
                 self.evaluation.over()
@@ -239,9 +247,7 @@ class Plain:
         """The loop's next item; after a resume, that of its last finished iteration."""
         assert loop.iterator is not None
         if loop.index < 0 and loop.site.id in gate.back and self.pending is not None:
-            for _ in range(self.pending.iteration):
-                next(loop.iterator)
-                loop.index += 1
+            return self.pending.wind(loop)
         return next(loop.iterator)
 
     def iteration_began(self, loop: Loop, item: Any) -> None:
@@ -269,7 +275,9 @@ class Plain:
         self._unwind_above(loop, "broke" if how == "finished" else how)
         names = self._take_seen(loop.site.id)
         if self.pending is not None and self.pending.went_back(loop):
-            self._resumed = loop
+            if self.pending.done:
+                self._resumed = self.pending.outermost
+                self.recognition.resume(self.pending)
             return False
         if loop.role is None and self.life.fit is None and how == "finished":
             self._learn_without_step(loop)
@@ -280,7 +288,7 @@ class Plain:
             life.end_validation_batch()
         if role in (None, "validation") or life.fit is None:
             return False
-        self._deliver(loop, names)
+        self._deliver(loop, {} if loop.site.id in self._unheard else names)
         if role in ("batch", "both"):
             life.end_batch(how)
         if role != "between" and (role != "batch" or self.recognition.one_level):
@@ -293,9 +301,14 @@ class Plain:
             self._cut = False
         self._head_names = names
         try:
-            return how == "finished" and life.attention and self.attend(loop)
+            ends = how == "finished" and life.attention and self.attend(loop)
         finally:
             self._head_names = {}
+        if self.saves and how == "finished" and not ends and role in ("epoch", "between"):
+            from hookcore.plain import prologue
+
+            loop.prologue = prologue.take(self, loop, names)
+        return ends
 
     def attend(self, loop: Loop) -> bool:
         """Look after what was asked for, at this loop's head; True where the loop must end."""
@@ -352,6 +365,8 @@ class Plain:
         self.loggers.forget()
         self.seen.clear()
         self.unusual = self._cut = False
+        self._wanted.clear()
+        self._unheard.clear()
         gate.tails.clear()
         gate.frames.clear()
         for loop in self.stack:
@@ -377,6 +392,14 @@ class Plain:
         for loop in self.stack:
             if loop.role is not None:
                 gate.tails[loop.site.id] = None
+        self._unheard.clear()
+
+    def show_between(self, loops: Iterable[Loop]) -> None:
+        """Have loops between epochs and batches show their names, for checkpoints alone."""
+        for loop in loops if self.saves else ():
+            if loop.site.id not in gate.tails:
+                gate.tails[loop.site.id] = None
+                self._unheard.add(loop.site.id)
 
     # -- what Run and Fit ask for ----------------------------------------------------------
 
@@ -385,6 +408,7 @@ class Plain:
         roles = self.recognition.roles
         if roles is not None and (roles.batch.site.names or roles.batch.site.module_level):
             gate.tails[roles.batch.site.id] = None
+            self._unheard.discard(roles.batch.site.id)
             self.unusual = True
 
     def awaits_names(self) -> bool:
@@ -395,30 +419,38 @@ class Plain:
         return roles.batch.site.id in gate.tails
 
     def expect_capture(self) -> None:
-        """Have the fit's outermost loop show its names at the end of its current iteration."""
+        """Have the fit's loops show their names at the end of their current iterations."""
         roles = self.recognition.roles
-        if roles is not None and roles.outer.site.names:
+        if roles is None:
+            return
+        if roles.outer.site.names:
             gate.tails[roles.outer.site.id] = None
             self.unusual = True
+        batch = next((loop for loop in reversed(self.stack) if loop.role == "batch"), None)
+        # Asked for in mid-batch, or at its head for the next one.
+        near = batch is not None and (self.life.in_batch or self._head is batch)
+        if batch is not None and near and batch.site.names:
+            self._show_for_capture(batch)
 
     def capture(self, reason: str) -> Any:
         """A snapshot of the head that is attended to, or None: at the next one."""
         loop, roles = self._head, self.recognition.roles
         if roles is None or self.taps is None:
             return None
-        from hookcore.plain import state
+        from hookcore.plain import levels, state
 
-        if loop is None or loop is not roles.outer:
-            return state.capture(self, None, {}, reason)
+        if loop is None or (loop is not roles.outer and levels.concern_inside(self, loop)):
+            return state.capture(self, loop, {}, reason)
         site = loop.site
         names = self._head_names or self._take_seen(site.id)
         if site.names and not names and site.id not in self._wanted:
             self._wanted.add(site.id)
-            self.expect_capture()
+            self._show_for_capture(loop)
             return None
         self._wanted.discard(site.id)
         if loop.role == "batch":
             gate.tails.pop(site.id, None)
+            self._unheard.discard(site.id)
         return state.capture(self, loop, names, reason)
 
     def emergency(self, fit: Fit, reason: str) -> Any:
@@ -496,6 +528,32 @@ class Plain:
         loop = (self.batch_loop if role == "batch" else ForLoop)(self, site, frame, iterable)
         loop.role = role
         return loop
+
+    def _show_for_capture(self, loop: Loop) -> None:
+        """Have a loop show its names at the end of its current iteration, for a checkpoint."""
+        roles = self.recognition.roles
+        if roles is not None and loop is not roles.outer and loop.site.id not in gate.tails:
+            self._unheard.add(loop.site.id)
+        gate.tails[loop.site.id] = None
+        self.unusual = True
+
+    def _note_entry(self, loop: Loop, above: Loop | None) -> None:
+        """What a checkpoint in a loop inside must know of this entry."""
+        if not self.saves and self.pending is None:
+            return
+        if above is None:
+            loop.entry = self.entries[loop.site.id]
+        else:
+            if above.entered_in != above.index:
+                above.entered, above.entered_in = {}, above.index
+            loop.entry = above.entered[loop.site.id] = above.entered.get(loop.site.id, -1) + 1
+        fit = self.life.fit
+        if fit is not None:
+            loop.steps, loop.validations = fit.step, fit.validations
+        if self.taps is not None and (fit is None or loop.role in ("epoch", "between")):
+            from hookcore.plain import prologue
+
+            loop.prologue = prologue.first(self, loop)
 
     def _leave_comprehension(self, above: Loop, loop: Loop) -> None:
         """No statement stands in a comprehension: an exception, of which nothing told, left it."""

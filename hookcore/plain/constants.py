@@ -11,7 +11,7 @@ import ast
 import enum
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -90,6 +90,23 @@ class Constants:
         return first in changes.attributes or (own and first in self._bound)
 
 
+def read_before(outer: table.Site, inner: table.Site | None) -> Callable[[str], bool]:
+    """Tells whether a loop's body reads a name before a loop inside begins.
+
+    Args:
+        outer: The loop.
+        inner: The loop inside, in the same function; None where it is in another one.
+    """
+    place = None if inner is None else inner.ordinal
+    read = _read_before(_source_of(outer.path), outer.ordinal, place)
+
+    def needed(path: str) -> bool:
+        module, colon, rest = path.partition(":")
+        return bool(colon) or _PARTS.split(rest if colon else module)[0] in read
+
+    return needed
+
+
 def _immutable(value: Any) -> bool:
     if type(value) is tuple:
         return all(_immutable(item) for item in value)
@@ -133,6 +150,22 @@ def _names_in(
     changed = {node.id for node in names if id(node) not in reads}
     mentioned = frozenset(node.id for node in names)
     return frozenset(_stored(ast.walk(loop))), mentioned, mentioned - changed - shared
+
+
+@lru_cache(maxsize=64)
+def _read_before(source: str, outer: int, inner: int | None) -> frozenset[str]:
+    places = {n: node for node, n in ordinals(parse(source)).items()}
+    loop = places[outer]
+    found: set[str] = set()
+    for part in [*loop.body, *loop.orelse] if isinstance(loop, (ast.For, ast.While)) else [loop]:
+        nodes = list(ast.walk(part))
+        names = [n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+        if inner is not None and places[inner] in nodes:
+            # Of the statement that holds the loop inside only what stands before that loop.
+            found.update(n.id for n in names if n.lineno <= places[inner].lineno)
+            break
+        found.update(n.id for n in names)
+    return frozenset(found)
 
 
 def _reading(node: ast.AST) -> Iterable[ast.expr]:

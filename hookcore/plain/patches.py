@@ -115,7 +115,7 @@ class Patches:
 
     def _loader_iterated(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def iterate(loader: Any) -> Any:
-            iterator = original(loader)
+            iterator = self.taps.feeds.iterate(loader, original)
             self.taps.iterated(loader, iterator)
             return iterator
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import UsageError
-from hookcore.plain import rng, table
-from hookcore.plain.putback import AFRESH, FRESH, PutBack, take_weights
+from hookcore.plain import prologue, rng, table
+from hookcore.plain.data import stand_in
+from hookcore.plain.levels import digests, site_key
+from hookcore.plain.putback import (
+    AFRESH,
+    FRESH,
+    PutBack,
+    check_order,
+    load_object,
+    misfit,
+    take_weights,
+)
 from hookcore.plain.reach import Reach
-from hookcore.plain.state import digests, site_key
+from hookcore.snapshot import ObjectRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hookcore.plain.adapter import Plain
-    from hookcore.plain.sites import Loop
+    from hookcore.plain.sites import ForLoop, Loop
     from hookcore.snapshot import Snapshot
     from hookcore.training import Fit, Run
 
@@ -20,34 +32,52 @@ if TYPE_CHECKING:
 class Pending:
     """Continues a run from a snapshot.
 
-    The script runs from its start. When the snapshot's loop is reached, its finished iterations
-    are passed over without their bodies; in place of the last one's body everything is put back,
-    in place; at the head after it, random states come last.
+    The script runs from its start. When the outermost of the snapshot's loops is reached, its
+    finished iterations are passed over without their bodies; in place of the last one's body the
+    state of its head is put back; the iteration that was running begins again, until the loop
+    inside is reached. At the innermost head everything is put back as it was, in place, random
+    states last.
 
     Attributes:
-        iteration: Index of the loop's last finished iteration.
         position: The snapshot's position.
         done: Whether everything is back.
+        optimizer: One that the fit trains with, once everything is back inside an epoch.
     """
 
     def __init__(self, host: Plain, snapshot: Snapshot) -> None:
         self._host = host
         self._snapshot = snapshot
-        self._loop: Loop | None = None
-        self._restored = False
+        self._loops: list[Loop] = []
+        self._put: Loop | None = None
+        self._names: dict[str, Any] = {}
+        self._around: dict[str, Any] = {}
         self._checked: set[str] = set()
         self.position = snapshot.position
         self.weights_only = host.run.resume == "weights"
         self.done = False
+        self.optimizer: Any = None
         if not self.weights_only and "site" not in snapshot.position:
             raise UsageError(
                 "this checkpoint cannot be resumed from",
-                f"it was taken in mid-epoch ({snapshot.header.reason})",
+                f"it lacks what a resume needs ({snapshot.header.reason})",
                 FRESH,
             )
-        self.iteration: int = snapshot.position.get("iteration", 0)
+        self._levels: list[dict[str, Any]] = snapshot.position.get("levels") or [self.position]
+        self._awaited: list[tuple[int, Mapping[str, Any]]] = []
         if not self.weights_only:
+            host.notice_torch()
+            self._await(0)
             self._load_plugins()
+
+    @property
+    def iteration(self) -> int:
+        """Index of the last finished iteration of the loop that was reached last; -1: none is."""
+        return int(self._levels[len(self._loops) - 1]["iteration"])
+
+    @property
+    def outermost(self) -> Loop:
+        """The outermost loop, once it was reached."""
+        return self._loops[0]
 
     def reached(self, loop: Loop) -> bool:
         """Whether this is the entry of the loop that the snapshot was taken in.
@@ -55,19 +85,41 @@ class Pending:
         Raises:
             UsageError: It is, but the code has changed since.
         """
-        if self._loop is not None or self.weights_only:
+        number = len(self._loops)
+        if self.weights_only or number == len(self._levels):
             return False
         folder = str(self._host.run.folder)
         if loop.site.path not in self._checked:
             self._checked.add(loop.site.path)
             self._check_code(digests(loop, folder), all_of_them=False)
-        if site_key(loop, folder) != list(self.position["site"]):
+        level = self._levels[number]
+        if site_key(loop, folder) != list(level["site"]):
             return False
-        if self._host.entries[loop.site.id] != self.position["entry"]:
+        entry = loop.entry if number else self._host.entries[loop.site.id]
+        if entry != level["entry"]:
             return False
-        self._check_code(digests(loop, folder))
-        self._loop = loop
+        if number and not self._in_place(loop):
+            return False
+        if number == len(self._levels) - 1:
+            self._check_code(digests(loop, folder))
+        self._loops.append(loop)
         return True
+
+    def begins(self, loop: Loop) -> None:
+        """The loop reached has no finished iteration: its first one begins again."""
+        self._level_done(loop)
+
+    def wind(self, loop: ForLoop) -> Any:
+        """Pass over the loop's finished iterations; what stands for the last one's item is given.
+
+        Raises:
+            UsageError: There are fewer now.
+        """
+        assert loop.iterator is not None
+        for _ in range(self.iteration):
+            next(loop.iterator)
+            loop.index += 1
+        return stand_in(next(loop.iterator), loop.site.shape)
 
     def put_back(self, names: dict[str, Any]) -> dict[str, Any]:
         """Put objects and values back, in place; what the frame must bind itself is returned.
@@ -75,31 +127,113 @@ class Pending:
         Raises:
             UsageError: They do not fit what is here.
         """
-        assert self._loop is not None
-        site = self._loop.site
+        loop = self._loops[-1]
+        site = loop.site
         reach = Reach({} if site.module_level else names, site.module, table.beside(site.path))
         back = PutBack(reach, site.names)
-        back.everything(self._snapshot.resolve())
-        self._restored = True
+        snapshot = self._snapshot.resolve()
+        self._check_order()
+        number = len(self._loops) - 1
+        if number == len(self._levels) - 1:
+            self._put_all(back, snapshot)
+        else:
+            level = snapshot.levels[number]
+            live = {
+                known: reach.objects[path]
+                for path, known in level["aliases"].items()
+                if path in reach.objects
+            }
+            back.known(live)
+            back.settings(level["settings"])
+            back.values(level["variables"], snapshot.objects)
+            back.iterators(level["iterators"])
+            back.generators(level["generators"])
+            self._around |= {p: reach.objects[p] for p in level["objects"] if p in reach.objects}
+        self._put = loop
+        self._names = {**names, **back.given}
         return back.given
 
+    def _put_all(self, back: PutBack, snapshot: Snapshot) -> None:
+        """At the innermost head: what it is now, and what only the frames around know."""
+        back.objects(snapshot.objects)
+        live = dict(back.live)
+        for level in snapshot.levels:
+            for path, fields in level.get("objects", {}).items():
+                if path not in self._around:
+                    raise misfit(f"it has {path}, and here is no place for it")
+                live[path] = self._around[path]
+                load_object(live[path], ObjectRecord(**fields))
+        back.values(snapshot.variables, snapshot.objects)
+        back.iterators(snapshot.position["iterators"])
+        if snapshot.levels and self._host.taps is not None:
+            back.passes(self._host.taps.feeds, snapshot.levels[-1])
+        back.generators(snapshot.rng["generators"])
+        if len(self._levels) > 1:
+            wanted = [live.get(path) for path in self.position.get("optimizers", ())]
+            found = [thing for thing in wanted if thing is not None]
+            self.optimizer = found[0] if found else None
+
     def went_back(self, loop: Loop) -> bool:
-        """At a head: whether it is the one the snapshot was taken at. Random states come last."""
-        if loop is not self._loop or self.done or not self._restored:
+        """At a head: whether it is one of the snapshot's. Random states come last."""
+        if loop is not self._put or self.done:
             return False
         loop.index = self.iteration
         loop.first = loop.index + 1
-        rng.put(self._snapshot.rng["streams"])
-        self.done = True
+        loop.samples = None
+        self._put = None
+        self._level_done(loop)
         return True
+
+    def _level_done(self, loop: Loop) -> None:
+        """The loop stands where it stood."""
+        host = self._host
+        number = len(self._loops) - 1
+        if number == len(self._levels) - 1:
+            rng.put(self._snapshot.rng["streams"])
+            self.done = True
+            return
+        rng.put(self._snapshot.levels[number]["streams"])
+        if self.iteration < 0:
+            loop.prologue = prologue.first(host, loop)
+        else:
+            loop.prologue = prologue.take(host, loop, self._names)
+        self._names = {}
+        self._await(number + 1)
+
+    def _await(self, number: int) -> None:
+        """The passes over DataLoaders that a level's loop draws from are to be taken up again."""
+        taps, levels = self._host.taps, self._snapshot.levels
+        if taps is None or number >= len(levels):
+            return
+        base = taps.feeds.count
+        self._awaited = [(base + record["ordinal"], record) for record in levels[number]["passes"]]
+        taps.feeds.awaited.update(self._awaited)
+
+    def _check_order(self) -> None:
+        """The loop's own DataLoaders go on with what they would have gone on with."""
+        taps = self._host.taps
+        for number, record in self._awaited if taps is not None else ():
+            iterator = taps.feeds.iterator(number)  # type: ignore[union-attr] # it is not None here
+            if iterator is None:
+                raise misfit("the loop's DataLoader is not iterated over as it was")
+            check_order(iterator, record)
+
+    def _in_place(self, loop: Loop) -> bool:
+        """Whether the loops around are the snapshot's, in the iteration that was running."""
+        around, stack = self._loops[-1], self._host.stack
+        level = self._levels[len(self._loops) - 1]
+        return stack[-2:] == [around, loop] and around.index == level["iteration"] + 1
 
     def count(self, fit: Fit) -> None:
         """Give a fit the counters of the snapshot."""
         position = self.position
-        fit.epoch = position["epoch"] - 1
+        # What was running begins again, and is counted as it does.
+        fit.epoch = position["epoch"] - len(self._levels[:2])
         for name in ("epochs_done", "batches", "step", "validations"):
             setattr(fit, name, position[name])
-        if fit.samples is not None and position["samples"] is not None:
+        if len(self._levels) > 1:
+            fit.samples = position["samples"]
+        elif fit.samples is not None and position["samples"] is not None:
             fit.samples += position["samples"]
 
     def missed(self, fit: Fit) -> None:
@@ -127,7 +261,8 @@ class Pending:
     def _unreached(self) -> str:
         if self.weights_only:
             return "no training loop was recognised"
-        path, line = self.position["site"][0], self.position["line"]
+        level = self._levels[min(len(self._loops), len(self._levels) - 1)]
+        path, line = level["site"][0], level["line"]
         return f"the loop at {path}:{line}, which it was saved in, was not reached"
 
     def load_weights(self, fit: Fit) -> None:

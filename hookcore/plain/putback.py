@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hookcore.errors import UsageError
-from hookcore.plain import rng
+from hookcore.plain import data, rng
 from hookcore.plain.reach import GRADIENT, Reach
 from hookcore.plain.refill import Refill
 from hookcore.plain.state import class_name
@@ -17,7 +18,8 @@ from hookcore.plain.turning import turn_to
 from hookcore.snapshot import home
 
 if TYPE_CHECKING:
-    from hookcore.snapshot import ObjectRecord, Snapshot
+    from hookcore.plain.data import Feeds
+    from hookcore.snapshot import ObjectRecord
 
 AFRESH = "start afresh:  leave out --resume"
 FRESH = f"{AFRESH}     take the weights alone:  --resume-mode weights"
@@ -32,26 +34,54 @@ class PutBack:
 
     Attributes:
         given: What the frame's code must bind itself.
+        live: The live objects, by the names of their records.
     """
 
     def __init__(self, reach: Reach, names: tuple[str, ...]) -> None:
         self._reach = reach
         self._names = names
+        self.live: dict[str, Any] = {}
         self.given: dict[str, Any] = {}
 
-    def everything(self, snapshot: Snapshot) -> None:
-        """Objects first, then what refers to them, then explicit random generators.
+    def objects(self, records: Iterable[ObjectRecord]) -> None:
+        """Objects with a state, in place.
 
         Raises:
-            UsageError: The snapshot does not fit what is here.
+            UsageError: They do not fit what is here.
         """
-        live = {record.name: self._object(record) for record in snapshot.objects}
-        for record in snapshot.objects:
-            load_object(live[record.name], record)
-        aliases, owned = _aliases(live, snapshot.objects)
+        for record in records:
+            self.live[record.name] = self._object(record)
+            load_object(self.live[record.name], record)
+
+    def known(self, live: Mapping[str, Any]) -> None:
+        """Objects that are back already, or will be, by the names of their records."""
+        self.live.update(live)
+
+    def settings(self, states: Mapping[str, Any]) -> None:
+        """Schedulers, and the groups of optimizers: all of their state that is small."""
+        for path, state in states.items():
+            thing = self._reach.objects.get(path)
+            if isinstance(thing, torch.optim.Optimizer):
+                for group, saved in zip(thing.param_groups, state["groups"], strict=False):
+                    group.update(saved)
+                _set_stepped(thing, state["stepped"])
+            elif thing is not None:
+                thing.load_state_dict(state)
+
+    def values(self, variables: Mapping[str, Any], records: Iterable[ObjectRecord]) -> None:
+        """What refers to objects, and what stands alone.
+
+        Args:
+            variables: The values, by path.
+            records: The snapshot's objects, parts of which the values may be.
+
+        Raises:
+            UsageError: They do not fit what is here.
+        """
+        aliases, owned = _aliases(self.live, [r for r in records if r.name in self.live])
         refill = Refill(aliases, owned)
         gradients = []
-        for path, value in snapshot.variables.items():
+        for path, value in variables.items():
             if path.endswith(GRADIENT):
                 gradients.append((path.removesuffix(GRADIENT), value))
                 continue
@@ -65,14 +95,46 @@ class PutBack:
             tensor = self._reach.tensors.get(path, self.given.get(path))
             if isinstance(tensor, torch.Tensor) and tensor.is_leaf:
                 tensor.grad = value.to(home(value))
-        for path, place in snapshot.position["iterators"].items():
+
+    def iterators(self, places: Mapping[str, Any]) -> None:
+        """Iterators whose place can be told.
+
+        Raises:
+            UsageError: One is not there.
+        """
+        for path, place in places.items():
             iterator = self._reach.iterators.get(path)
             if iterator is None or not turn_to(iterator, place):
-                raise _misfit(f"it has an iterator {path} at {place}, and here is none")
-        for path, state in snapshot.rng["generators"].items():
+                raise misfit(f"it has an iterator {path} at {place}, and here is none")
+
+    def passes(self, feeds: Feeds, level: Mapping[str, Any]) -> None:
+        """Iterators of DataLoaders that stand in variables, and workers that are kept.
+
+        Raises:
+            UsageError: Their DataLoader is not there.
+        """
+        for path, record in level.get("named", {}).items():
+            iterator = feeds.named(self._loader(record["loader"]), record)
+            check_order(iterator, record)
+            self._bind(path, iterator)
+        for path, record in level.get("kept", {}).items():
+            feeds.kept.append((self._loader(path), record))
+
+    def generators(self, states: Mapping[str, Any]) -> None:
+        """Explicit random generators.
+
+        Raises:
+            UsageError: One is not there.
+        """
+        for path, state in states.items():
             if path not in self._reach.generators:
-                raise _misfit(f"it has a random generator {path}, here is none")
+                raise misfit(f"it has a random generator {path}, here is none")
             rng.put_generator(self._reach.generators[path], state)
+
+    def _loader(self, path: str) -> Any:
+        if path not in self._reach.loaders:
+            raise misfit(f"it has a DataLoader {path}, here is none")
+        return self._reach.loaders[path]
 
     def _object(self, record: ObjectRecord) -> Any:
         """The live object that a record belongs to; a model that the loop has copied is copied."""
@@ -84,7 +146,7 @@ class PutBack:
                 self._reach.add(record.name, thing)
         if thing is None or class_name(thing) != record.class_name:
             found = "nothing" if thing is None else class_name(thing)
-            raise _misfit(f"it has {record.name} as {record.class_name}, here is {found}")
+            raise misfit(f"it has {record.name} as {record.class_name}, here is {found}")
         return thing
 
     def _like(self, record: ObjectRecord) -> Any:
@@ -107,7 +169,7 @@ class PutBack:
         elif path in self._names:
             self.given[path] = value
         elif not self._bind_inside(path, value):
-            raise _misfit(f"it has {path}, and here is no place for it")
+            raise misfit(f"it has {path}, and here is no place for it")
 
     def _bind_inside(self, path: str, value: Any) -> bool:
         """A name, an attribute, a key or an item that is not there yet."""
@@ -134,6 +196,28 @@ class PutBack:
         return False
 
 
+def check_order(iterator: Any, record: Mapping[str, Any]) -> None:
+    """Compare what a DataLoader draws next with what it would have drawn.
+
+    Raises:
+        UsageError: It is another order.
+    """
+    here = data.peek(iterator)
+    if here != record["next"]:
+        raise UsageError(
+            "this checkpoint cannot be continued in the middle of its epoch",
+            f"the DataLoader draws {_few(here)} next, and drew {_few(record['next'])} then: "
+            "its order cannot be made again",
+            FRESH,
+        )
+
+
+def _few(indices: Any) -> str:
+    if isinstance(indices, list) and len(indices) > 4:
+        return f"{indices[:4]}..."
+    return "nothing" if indices is None else str(indices)
+
+
 def load_object(thing: Any, record: ObjectRecord) -> None:
     """Put one object's state back, in place.
 
@@ -148,7 +232,15 @@ def load_object(thing: Any, record: ObjectRecord) -> None:
     try:
         thing.load_state_dict(state)
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise _misfit(f"{record.name} does not take its state: {error}") from error
+        raise misfit(f"{record.name} does not take its state: {error}") from error
+    if record.kind == "optimizer":
+        _set_stepped(thing, record.extras.get("stepped", False))
+
+
+def _set_stepped(optimizer: Any, stepped: bool) -> None:
+    """Torch's own mark, by which a scheduler tells that the optimizer has stepped before it."""
+    if stepped:
+        optimizer._opt_called = True  # noqa: SLF001 - torch names no other way
 
 
 def load_weights(module: Any, record: ObjectRecord) -> None:
@@ -244,5 +336,6 @@ def _shape(value: Any) -> Any:
     return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value)
 
 
-def _misfit(why: str) -> UsageError:
+def misfit(why: str) -> UsageError:
+    """The error for a checkpoint that does not fit what is here."""
     return UsageError("this checkpoint belongs to another run", why, FRESH)

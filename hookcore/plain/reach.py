@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from hookcore.plain import rng, table
 from hookcore.plain.turning import place_of
@@ -54,6 +55,8 @@ class Reach:
         slots: Places of plain values, by path.
         generators: Explicit random generators, by path.
         iterators: Iterators whose place can be told, by path.
+        passes: Running iterators of DataLoaders, by path.
+        loaders: DataLoaders, by path.
         unknown: What has no state that could be taken, by path.
         owners: Lists, dictionaries and objects that have such places, by path.
         tensors: Tensors of the user's own that require gradients, by path.
@@ -67,6 +70,8 @@ class Reach:
         self.slots: dict[str, Slot] = {}
         self.generators: dict[str, Any] = {}
         self.iterators: dict[str, Any] = {}
+        self.passes: dict[str, Any] = {}
+        self.loaders: dict[str, DataLoader[Any]] = {}
         self.unknown: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}
         self.tensors: dict[str, torch.Tensor] = {}
@@ -99,30 +104,36 @@ class Reach:
         value = slot.value
         if isinstance(value, (types.ModuleType, types.BuiltinFunctionType, type)):
             return
-        if _has_state(value):
+        found = self._kind_of(value)
+        if found is not None:
             if not self._known(value):
-                self.objects[slot.path] = value
-                self._inside_wrapper(slot.path, value, depth)
-            return
-        if rng.is_generator(value):
-            if not self._known(value):
-                self.generators[slot.path] = value
-            return
-        if place_of(value) is not None:
-            if not self._known(value):
-                self.iterators[slot.path] = value
+                found[slot.path] = value
+                if found is self.objects:
+                    self._inside_wrapper(slot.path, value, depth)
             return
         if encodable(value, slot.path) is None:
             self.slots[slot.path] = slot
             self._find_tensors(slot.path, value, depth)
             return
         if depth and not self._known(value):
+            if isinstance(value, DataLoader):
+                self.loaders[slot.path] = value
             parts = list(_parts(slot.path, value))
             self.owners[slot.path] = value
             for part in parts:
                 self._visit(part, depth - 1)
             if not parts and not isinstance(value, (*_SILENT, types.FunctionType)):
                 self.unknown[slot.path] = value
+
+    def _kind_of(self, value: Any) -> dict[str, Any] | None:
+        """Among what a value belongs that is known as a whole; None where it is not."""
+        if _has_state(value):
+            return self.objects
+        if rng.is_generator(value):
+            return self.generators
+        if place_of(value) is not None:
+            return self.iterators
+        return self.passes if isinstance(value, _BaseDataLoaderIter) else None
 
     def _inside_wrapper(self, path: str, value: Any, depth: int) -> None:
         """What a user's own class keeps beside the state that its objects give."""
@@ -193,14 +204,21 @@ def _entries(path: str, value: dict[Any, Any]) -> Iterator[Slot]:
         yield Slot(f"{path}[{name!r}]", item, functools.partial(value.__setitem__, name))
 
 
-def _generators(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
+def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
+    """Its generators, what the user's own samplers hold, and what the user's dataset counts."""
     for name in ("generator", "sampler", "batch_sampler"):
         part: Any = getattr(value, name, None)
         inner = getattr(part, "generator", None)
         if rng.is_generator(part):
             yield Slot(f"{path}.{name}", part, _cannot)
+        elif _of_user(type(part)):
+            yield from _attributes(f"{path}.{name}", part)
         elif rng.is_generator(inner):
             yield Slot(f"{path}.{name}.generator", inner, _cannot)
+    if _of_user(type(value.dataset)):
+        for slot in _attributes(f"{path}.dataset", value.dataset):
+            if rng.is_generator(slot.value) or isinstance(slot.value, (int, float, str)):
+                yield slot
 
 
 def _cells(path: str, value: types.FunctionType) -> Iterator[Slot]:
@@ -227,7 +245,7 @@ def _arguments(path: str, value: functools.partial[Any]) -> Iterator[Slot]:
 _INSIDE: dict[Any, Callable[[str, Any], Iterator[Slot]]] = {
     (list, tuple): _items,
     dict: _entries,
-    DataLoader: _generators,
+    DataLoader: _in_loader,
     types.FunctionType: _cells,
     types.MethodType: _self,
     functools.partial: _arguments,

@@ -18,6 +18,7 @@ from hookcore.plain.sites import (
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
+    from hookcore.plain.pending import Pending
     from hookcore.training import Fit
 
 
@@ -83,17 +84,18 @@ class Recognition:
             self._replay(loop.index - loop.first)
             host.life.start_batch()
 
-    def learn(self, optimizer: Any) -> None:
+    def learn(self, optimizer: Any, *, in_batch: bool = True) -> None:
         """The first step of a fit is about to happen.
 
         Args:
             optimizer: What is about to step; None where there is none: a backward pass has taught,
                 or a loop that is declared.
+            in_batch: Whether a batch's body is running.
         """
         with self._host.life.dispatch.own("recognition"):
-            self._learn(optimizer)
+            self._learn(optimizer, in_batch=in_batch)
 
-    def _learn(self, optimizer: Any) -> None:
+    def _learn(self, optimizer: Any, *, in_batch: bool) -> None:
         host = self._host
         taps = host.taps
         born = -1 if taps is None else taps.born(optimizer)
@@ -121,9 +123,10 @@ class Recognition:
                 host.run.take("terminal", f"the loop's own bar at {loop.site.where}")
         if roles.epochs:
             gate.tails[roles.outer.site.id] = None
+            host.show_between(roles.between)
         gate.frames.update(dict.fromkeys(table.FUNCTIONS))
         host.loggers.look()
-        self._start(fit, roles)
+        self._start(fit, roles, in_batch=in_batch)
         if taps is not None and not self.one_level:
             taps.batches_begin()
 
@@ -140,7 +143,19 @@ class Recognition:
             if loop.role is not None:
                 self._known[loop.site.id] = loop.role
 
-    def _start(self, fit: Fit, roles: Roles) -> None:
+    def resume(self, pending: Pending) -> None:
+        """A checkpoint inside an epoch is back: its fit goes on, before its next batch begins."""
+        optimizer = pending.optimizer
+        if optimizer is None:
+            return
+        loop = self._host.stack[-1]
+        loop.inside = True  # for those who ask
+        try:
+            self.learn(optimizer, in_batch=False)
+        finally:
+            loop.inside = False
+
+    def _start(self, fit: Fit, roles: Roles, *, in_batch: bool) -> None:
         """Start the fit and deliver every iteration since its loops were entered, in order."""
         host, life = self._host, self._host.life
         resumed = host.pending if host.pending is not None and host.pending.done else None
@@ -168,8 +183,11 @@ class Recognition:
             earlier = _counted(outer, outer.index, batch) + sum(
                 _counted(loop, i, batch) for loop in roles.between for i in range(loop.index + 1)
             )
+            if resumed is not None:
+                fit.batch = resumed.position.get("batch", 0) - 1
             self._replay(earlier + batch.index - batch.first)
-            life.start_batch()
+            if in_batch:
+                life.start_batch()
         fit.replaying = False
         for loop in host.stack:
             loop.history.clear()

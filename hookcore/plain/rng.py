@@ -40,6 +40,16 @@ def put(states: Mapping[str, Any]) -> None:
         torch.mps.set_rng_state(states["mps"])
 
 
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether nothing was drawn from Python's, NumPy's and torch's generators in between."""
+    if one["python"] != other["python"] or not torch.equal(one["torch"], other["torch"]):
+        return False
+    if "numpy" not in one or "numpy" not in other:
+        return True
+    (_, before, *rest), (_, after, *others) = one["numpy"], other["numpy"]
+    return rest == others and bool((before == after).all())
+
+
 def take_generator(generator: Any) -> Any:
     """State of an explicit generator of torch, NumPy or Python; plain values and tensors."""
     if isinstance(generator, torch.Generator):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
+    from hookcore.plain.prologue import Prologue
     from hookcore.plain.table import Site
 
 LoopRole = Literal["epoch", "batch", "both", "between", "validation"]
@@ -38,12 +39,17 @@ class Loop:
         samples: Samples in the batches begun so far, None where the items do not tell.
         over_models: Whether it iterates over models or optimizers, each stepping in turn.
         declared: Whether it is not rewritten, and only its iterable tells of it.
+        entry: How often its site was entered before in the current iteration of the loop around it.
+        entered: Entries of sites inside, in iteration ``entered_in``.
+        steps: Optimizer steps of the fit when it was entered.
+        validations: Validations of the fit then.
+        prologue: The state at the start of the current iteration, where loops inside may be saved.
     """
 
     __slots__ = (
-        "backward_in", "began", "declared", "evaluated", "first", "frame", "history", "host",
-        "index", "inside", "iterable", "iterator", "over_models", "role", "samples", "site",
-        "stepped", "total",
+        "backward_in", "began", "declared", "entered", "entered_in", "entry", "evaluated", "first",
+        "frame", "history", "host", "index", "inside", "iterable", "iterator", "over_models",
+        "prologue", "role", "samples", "site", "stepped", "steps", "total", "validations",
     )  # fmt: skip
 
     def __init__(self, host: Plain, site: Site, frame: int, iterable: Any = None) -> None:
@@ -65,10 +71,15 @@ class Loop:
         self.samples: int | None = None
         self.over_models = False
         self.declared = False
+        self.entry = 0
+        self.entered: dict[int, int] = {}
+        self.entered_in = -1
+        self.steps = self.validations = 0
+        self.prologue: Prologue | None = None
 
     def forget(self) -> None:
         """It is over: let go of what it iterated over, a loader's workers among it."""
-        self.iterable, self.iterator = None, iter(())
+        self.iterable, self.iterator, self.prologue = None, iter(()), None
 
     def __repr__(self) -> str:
         return f"<{self.site.kind} {self.site.where} {self.role or '?'} [{self.index}]>"

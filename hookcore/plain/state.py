@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import io
-import itertools
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from torch.optim.optimizer import Optimizer
 
 from hookcore.plain import rng, table
 from hookcore.plain.constants import Constants
+from hookcore.plain.levels import Levels, concern_of
 from hookcore.plain.reach import GRADIENT, Reach
 from hookcore.plain.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
@@ -21,11 +21,11 @@ from hookcore.snapshot import Header, ObjectRecord, Snapshot
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
     from hookcore.plain.sites import Loop
+    from hookcore.snapshot.model import Kind
     from hookcore.training import Fit
 
 # Loggers, locks, parsers: what of theirs changes is not the training's.
 _NO_STATE = {*sys.stdlib_module_names, "hookcore"}
-_PURE = (range, list, tuple, str, dict, itertools.count)
 
 
 def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) -> Snapshot:
@@ -33,8 +33,7 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
 
     Args:
         host: The host; its fit is open.
-        loop: The fit's outermost loop, at its head; None at another head, from which a run cannot
-            be continued yet.
+        loop: The loop whose head it is; None where it is none of the fit's.
         names: Names of the loop's frame and their values.
         reason: Why it was asked for.
     """
@@ -42,36 +41,44 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
     assert fit is not None
     roles = host.recognition.roles
     assert roles is not None
-    site = roles.outer.site
+    site = roles.outer.site if loop is None else loop.site
     frame = {} if loop is None or site.module_level else names
     reach = Reach(frame, site.module, table.beside(site.path))
-    lost = _add_fit_objects(reach, fit)
-    verdict = host.verdict()
+    levels = Levels(host, loop, reach)
+    lost = _add_fit_objects(reach, fit, levels)
+    verdict = host.verdict() or levels.concern
     notes: list[str] = []
     if loop is not None:
         verdict = verdict or (f"no name of the loop leads to {lost[0]}" if lost else None)
-        stateful, notes = _left_out(reach, Constants(loop.site) if verdict is None else None)
+        stateful, notes = left_out(reach, levels.constants if verdict is None else None)
         verdict = verdict or stateful
+    records: list[dict[str, Any]] = []
+    if verdict is None:
+        records, verdict = levels.records()
     if verdict is not None and loop is not None:
         notes.insert(0, f"it cannot be resumed from: {verdict}")
     whole = loop is not None and verdict is None
+    kind: Kind = ("epoch" if loop is roles.outer else "mid-epoch") if whole else "partial"
     return Snapshot(
         header=Header(
-            kind="epoch" if whole else "mid-epoch",
+            kind=kind,
             reason=reason,
             run=run.name,
             argv=run.argv,  # type: ignore[arg-type] # mypy takes the converter's own type variable
         ),
         position={
-            **_position(host, loop if whole else None),
+            **_counters(fit, inside=loop is not None and loop is not roles.outer),
+            **(levels.position() if whole else {}),
             "models": [reach.path_of(model) for model in fit.models],
+            "optimizers": [reach.path_of(optimizer) for optimizer in fit.optimizers],
             "iterators": {path: place_of(it) for path, it in reach.iterators.items()},
         },
-        objects=[_record(path, thing) for path, thing in reach.objects.items()],
-        variables=_variables(reach, loop) if whole and loop is not None else {},
+        objects=[record_of(path, thing) for path, thing in reach.objects.items()],
+        variables=_variables(reach, levels.constants) if whole else {},
+        levels=records if whole else [],
         rng={
-            "streams": rng.take(),
             "generators": {p: rng.take_generator(g) for p, g in reach.generators.items()},
+            "streams": rng.take(),
         },
         plugins=plugin_states(host),
         metrics=dict(run.metrics),
@@ -90,7 +97,7 @@ def emergency(host: Plain, fit: Fit, reason: str) -> Snapshot:
             argv=run.argv,  # type: ignore[arg-type] # as above
         ),
         position={**_counters(fit), "models": [_name(fit, model) for model in fit.models]},
-        objects=[_record(_name(fit, model), model) for model in fit.models],
+        objects=[record_of(_name(fit, model), model) for model in fit.models],
         metrics=dict(run.metrics),
     )
 
@@ -102,35 +109,7 @@ def verdict(host: Plain) -> str | None:
         return "no training loop of torch has been recognised"
     if host.recognition.by_call:
         return "each call of the instrumented function is an epoch; who calls it is not known"
-    site = roles.outer.site
-    if site.path not in {file.path for file in table.rewritten()}:
-        return f"the loop at {site.where} is not rewritten"
-    if not site.module_level and not site.names:
-        return f"the loop at {site.where} stands where its variables cannot be restored"
-    if site.kind == "comprehension":
-        return f"the loop at {site.where} is a comprehension"
-    if site.kind == "for" and not _pure(roles.outer.iterable):
-        kind = type(roles.outer.iterable).__name__
-        return f"the loop at {site.where} iterates over a {kind}, which cannot be wound forward"
-    for loader in host.life.fit.loaders if host.life.fit is not None else ():
-        if getattr(loader, "persistent_workers", False):
-            return "a DataLoader keeps its workers from epoch to epoch, and their random states"
-    return None
-
-
-def site_key(loop: Loop, folder: str) -> list[Any]:
-    """What identifies a loop in every process that runs the same script from the same folder."""
-    return list(loop.site.key(folder))
-
-
-def digests(loop: Loop, folder: str) -> dict[str, str]:
-    """Digests of the syntax trees that the loop's resume depends on, by relative path."""
-    found = {}
-    for running in (*loop.host.stack[: loop.host.stack.index(loop)], loop):
-        for file in table.rewritten():
-            if file.path == running.site.path:
-                found[os.path.relpath(file.path, folder)] = file.digest
-    return found
+    return concern_of(host, roles.outer)
 
 
 def plugin_states(host: Plain) -> dict[str, dict[str, Any]]:
@@ -159,7 +138,7 @@ def class_name(thing: Any) -> str:
     return f"{type(thing).__module__}:{type(thing).__qualname__}"
 
 
-def _left_out(reach: Reach, constants: Constants | None) -> tuple[str | None, list[str]]:
+def left_out(reach: Reach, constants: Constants | None) -> tuple[str | None, list[str]]:
     """What could not be taken: why nobody can resume without it, and what is only left out."""
     verdict: str | None = None
     notes = []
@@ -175,20 +154,25 @@ def _left_out(reach: Reach, constants: Constants | None) -> tuple[str | None, li
     return verdict, notes
 
 
-def _variables(reach: Reach, loop: Loop) -> dict[str, Any]:
-    constants = Constants(loop.site)
-    found = {
+def held(reach: Reach, constants: Constants) -> dict[str, Any]:
+    """The plain values that the loop can have changed."""
+    return {
         path: slot.value
         for path, slot in reach.slots.items()
         if not constants.holds(path, slot.value)
     }
+
+
+def _variables(reach: Reach, constants: Constants) -> dict[str, Any]:
+    found = held(reach, constants)
     for path, tensor in reach.tensors.items():
         if tensor.grad is not None:
             found[path + GRADIENT] = tensor.grad
     return found
 
 
-def _record(path: str, thing: Any) -> ObjectRecord:
+def record_of(path: str, thing: Any) -> ObjectRecord:
+    """One object with its state."""
     kind = kind_of(thing)
     record = ObjectRecord(path, kind, class_name(thing), thing.state_dict())
     if kind == "module":
@@ -199,15 +183,34 @@ def _record(path: str, thing: Any) -> ObjectRecord:
             "requires_grad": {n: p.requires_grad for n, p in thing.named_parameters()},
             "grads": {n: p.grad for n, p in thing.named_parameters() if p.grad is not None},
         }
+    elif kind == "optimizer":
+        record.extras = {"stepped": getattr(thing, "_opt_called", False)}
     return record
 
 
-def _add_fit_objects(reach: Reach, fit: Fit) -> list[str]:
+def settings_of(thing: Any) -> Any:
+    """The small part of an object's state that code may read before it trains; None for others."""
+    kind = kind_of(thing)
+    if kind == "scheduler":
+        return copy.deepcopy(thing.state_dict())
+    if kind == "optimizer":
+        groups = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in thing.param_groups
+        ]
+        return copy.deepcopy({"groups": groups, "stepped": getattr(thing, "_opt_called", False)})
+    return None
+
+
+def _add_fit_objects(reach: Reach, fit: Fit, levels: Levels) -> list[str]:
     """Have every object of the fit in the snapshot; names those that no name leads to."""
     modules = [t for t in reach.objects.values() if isinstance(t, torch.nn.Module)]
+    modules += levels.modules()
     inside = {id(m) for module in modules for m in module.modules()}
     lost = []
     for thing in (*fit.models, *fit.optimizers, *fit.schedulers):
+        if levels.leads_to(thing) or levels.comes_again(thing):
+            continue
         if reach.path_of(thing) is None and id(thing) not in inside:
             path = _name(fit, thing)
             reach.objects[path] = thing
@@ -231,45 +234,14 @@ def _name(fit: Fit, thing: Any) -> str:
     return type(thing).__name__
 
 
-def _position(host: Plain, loop: Loop | None) -> dict[str, Any]:
-    fit = host.life.fit
-    assert fit is not None
-    position = _counters(fit)
-    if loop is not None:
-        folder = str(host.run.folder)
-        position |= {
-            "site": site_key(loop, folder),
-            "line": loop.site.line,
-            "scope": loop.site.scope,
-            "entry": host.entries[loop.site.id],
-            "iteration": loop.index,
-            "digests": digests(loop, folder),
-        }
-    return position
-
-
-def _counters(fit: Fit) -> dict[str, Any]:
+def _counters(fit: Fit, *, inside: bool = False) -> dict[str, Any]:
     return {
         "fit": fit.index,
         "epoch": fit.epoch + 1,
+        "batch": fit.batch + 1 if inside else 0,
         "epochs_done": fit.epochs_done,
         "batches": fit.batches,
         "step": fit.step,
         "samples": fit.samples,
         "validations": fit.validations,
     }
-
-
-def _pure(iterable: Any) -> bool:
-    """Whether taking items again gives the same ones, and touches nothing else."""
-    kind = type(iterable)
-    if kind in (enumerate, zip, reversed):
-        parts = iterable.__reduce__()[1]
-        return all(_pure(p) for p in (parts if kind is zip else parts[:1]))
-    if kind.__module__ == "builtins" and kind.__name__ in (
-        "range_iterator", "list_iterator", "tuple_iterator", "longrange_iterator",
-    ):  # fmt: skip
-        return True
-    if kind.__module__.startswith("tqdm"):
-        return _pure(getattr(iterable, "iterable", None))
-    return kind in _PURE

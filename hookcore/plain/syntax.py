@@ -14,6 +14,7 @@ from hookcore.errors import UsageError
 Loop: TypeAlias = "ast.For | ast.While | Comprehension"
 Comprehension: TypeAlias = "ast.ListComp | ast.SetComp | ast.DictComp"
 Definition: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+Shape: TypeAlias = "tuple[Shape, ...] | None"
 
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 LOOPS = (ast.For, ast.While, *COMPREHENSIONS)
@@ -342,6 +343,14 @@ def target_names(target: ast.expr) -> tuple[str, ...]:
     if isinstance(target, (ast.Tuple, ast.List)):
         return tuple(name for part in target.elts for name in target_names(part))
     return ()
+
+
+def shape_of(target: ast.expr) -> Shape:
+    """How a target takes its item apart: None, or a tuple with the shape of each part."""
+    if isinstance(target, (ast.Tuple, ast.List)):
+        fixed = [part for part in target.elts if not isinstance(part, ast.Starred)]
+        return tuple(shape_of(part) for part in fixed)
+    return None
 
 
 def plain_names(target: ast.expr) -> Iterator[str]:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import PurePath
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -40,6 +40,7 @@ class Site:
         function: Id of that function where it reports its return, else None.
         parent: Id of the innermost site around it in the same scope, or None.
         targets: Names of its loop variables; of ``self.epoch`` the name ``epoch``.
+        shape: How its target takes an item apart: None, or a tuple with the shape of each part.
         mentions: Names in the iterable expression, or in a ``while``'s condition.
         names: Names that its tail shows and that a restore may bind; none at module level.
         free: Names of enclosing functions that its tail shows too; they cannot be bound.
@@ -62,6 +63,7 @@ class Site:
     function: int | None = None
     parent: int | None = None
     targets: tuple[str, ...] = ()
+    shape: Any = None
     mentions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     free: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from hookcore.plain.data import Feeds
 from hookcore.plain.forwards import Forwards
 from hookcore.plain.found import Found, leaves_of, live_objects
 from hookcore.plain.patches import Patches
@@ -35,6 +36,7 @@ class Taps:
         depth: Steps that are running inside one another; a subclass that calls ``super().step()``
             fires the global hooks twice, and an optimizer may wrap another.
         begun: The host's clock at the outermost of them. A later clock tells that it has raised.
+        feeds: The passes over DataLoaders.
     """
 
     def __init__(self, host: Plain) -> None:
@@ -49,6 +51,7 @@ class Taps:
         self._rates: dict[Any, list[Any]] = {}
         self._handles: list[Any] = []
         self.forwards = Forwards(host)
+        self.feeds = Feeds(host)
         self._found: Found | None = None
         self._found_at = -1
         self._leaves: set[int] = set()

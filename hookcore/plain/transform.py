@@ -308,6 +308,7 @@ class Transformer:
             function=frame.function,
             parent=inner.site if inner is not None else None,
             targets=syntax.target_names(target) if target is not None else (),
+            shape=syntax.shape_of(target) if target is not None else None,
             mentions=syntax.names_in(head),
             role_comment=self._roles.get(node),
             endless=kind == "while" and isinstance(head, ast.Constant) and bool(head.value),

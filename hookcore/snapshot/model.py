@@ -16,9 +16,9 @@ from hookcore.errors import SnapshotError
 from .blobs import Memory
 from .codec import Encoded, decode, encode
 
-FORMAT = 1
+FORMAT = 2
 
-Kind = Literal["epoch", "mid-epoch", "emergency"]
+Kind = Literal["epoch", "mid-epoch", "partial", "emergency"]
 ObjectKind = Literal["module", "optimizer", "scheduler", "scaler", "stateful"]
 
 
@@ -42,8 +42,8 @@ class Header:
     """Where a checkpoint comes from.
 
     Args:
-        kind: ``"epoch"`` and ``"mid-epoch"`` say where the training stood; ``"emergency"`` holds
-            only weights that nobody should resume from.
+        kind: ``"epoch"`` and ``"mid-epoch"`` say where the training stood. A ``"partial"`` one
+            lacks what a resume needs, an ``"emergency"`` holds only weights.
         reason: Why it was captured, as ``"each epoch"`` or ``"SIGTERM"``.
         run: The run's name.
         argv: The command line.
@@ -91,6 +91,9 @@ class Snapshot:
         position: Where the run stood: sites, iterations, counters, digests. Plain values.
         objects: The objects with a state.
         variables: The loop's own variables, by name.
+        levels: For each loop around the position, the outermost first: what the code between its
+            head and the loop inside needs to run again. One, which holds nothing, at a head of the
+            outermost loop.
         rng: The states of all random generators.
         plugins: ``{"version": ..., "state": ...}`` for each plugin that has a state.
         metrics: The latest metrics, as floats.
@@ -101,6 +104,7 @@ class Snapshot:
     position: dict[str, Any] = attrs.field(factory=dict)
     objects: list[ObjectRecord] = attrs.field(factory=list)
     variables: dict[str, Any] = attrs.field(factory=dict)
+    levels: list[dict[str, Any]] = attrs.field(factory=list)
     rng: dict[str, Any] = attrs.field(factory=dict)
     plugins: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     metrics: dict[str, float] = attrs.field(factory=dict)
@@ -126,7 +130,7 @@ class Snapshot:
 
 
 _OUTER = ("position", "metrics", "notes")
-_INNER = ("objects", "variables", "rng", "plugins")
+_INNER = ("objects", "variables", "levels", "rng", "plugins")
 
 
 def encode_outer(snapshot: Snapshot) -> Encoded:

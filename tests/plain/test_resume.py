@@ -206,7 +206,7 @@ def test_an_iterator_lowers_the_verdict(tmp_path):
             for x in data.split(4):
                 batch(model, optimizer, x * next(stream)[0])
 
-    assert run(loop, folder=tmp_path)[1].kinds == ["mid-epoch"] * 2
+    assert run(loop, folder=tmp_path)[1].kinds == ["partial"] * 2
 
 
 def test_iterators_that_can_be_turned_on(tmp_path):
@@ -268,7 +268,7 @@ def test_a_tensor_that_nobody_can_reach(tmp_path):
                 sum(p.sum() for g in optimizer.param_groups for p in g["params"]).backward()
                 optimizer.step()
 
-    assert run(loop, folder=tmp_path)[1].kinds == ["mid-epoch"] * 2
+    assert run(loop, folder=tmp_path)[1].kinds == ["partial"] * 2
 
 
 def test_another_snapshot_is_refused(tmp_path):

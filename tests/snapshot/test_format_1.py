@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
+
 from hookcore.snapshot import export, manifest, read, verify
 
 DATA = Path(__file__).parent / "data" / "format-1"
@@ -15,8 +17,8 @@ DATA = Path(__file__).parent / "data" / "format-1"
 
 def test_format_1_is_read(make_snapshot, same):
     found, expected = read(DATA), make_snapshot()
-    assert found.header == expected.header
-    assert found.header.format == 1
+    assert found.header == attrs.evolve(expected.header, format=1)
+    assert found.levels == []  # a format that knew the heads of the outermost loop alone
     for name in ("position", "plugins", "metrics", "notes"):
         assert same(getattr(expected, name), getattr(found, name)), name
     for name, value in expected.variables.items():

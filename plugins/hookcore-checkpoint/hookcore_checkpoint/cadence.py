@@ -125,7 +125,12 @@ def plan(cadence: Cadence, *, has_epochs: bool, step: int) -> Schedule:
     if has_epochs:
         epochs = 1 if cadence.epochs is None else cadence.epochs
         return Schedule(
-            epochs=epochs, steps=steps, seconds=seconds, validations=validations, saved_step=step
+            epochs=epochs,
+            steps=steps,
+            seconds=seconds,
+            validations=validations,
+            saved_step=step,
+            ahead=steps > 0,
         )
     if cadence.epochs:
         raise UsageError(

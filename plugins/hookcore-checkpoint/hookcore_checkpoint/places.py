@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 FILES = ("manifest.json", "state.json", "tensors.pt")
 """What a checkpoint's folder holds."""
 
-RESUMABLE = ("epoch",)
+RESUMABLE = ("epoch", "mid-epoch")
 """Kinds of checkpoints that a run can be continued from."""
 
 _RUN = re.compile(r"run-(\d+)")
-_SUFFIX = {"epoch": "", "mid-epoch": "-partial", "emergency": "-emergency"}
+_SUFFIX = {"epoch": "", "mid-epoch": "", "partial": "-partial", "emergency": "-emergency"}
 
 
 def default_directory(run: Run) -> Path:

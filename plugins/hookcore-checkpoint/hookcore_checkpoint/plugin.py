@@ -269,7 +269,7 @@ class Checkpoint:
     @hookimpl
     def on_checkpoint_save(self, run: Run, fit: Fit, snapshot: Snapshot) -> None:
         """Have it written, and what is too many taken away."""
-        if self._is_idle(run) or self._is_early(fit, snapshot.header.reason):
+        if self._is_idle(run) or self._is_early(run, fit, snapshot):
             return
         self._clock.wind()
         self._collect(run)
@@ -384,17 +384,20 @@ class Checkpoint:
     def _is_saved(self, fit: Fit) -> bool:
         return self._saved_at == (fit.index, fit.step, fit.batches)
 
-    def _is_early(self, fit: Fit, reason: str) -> bool:
+    def _is_early(self, run: Run, fit: Fit, snapshot: Snapshot) -> bool:
         """Whether it was asked for ahead of its step, and taken before that step came."""
-        if reason != self._steps or self._schedule.step_due(fit.step):
+        if snapshot.header.reason != self._steps or self._schedule.step_due(fit.step):
             return False
-        if fit.batches == self._asked_at:
+        if snapshot.header.kind == "mid-epoch":
+            self._ask(run, self._steps)  # the variables happened to be there: once more, then
+        elif fit.batches == self._asked_at:
             self._schedule.ahead = False  # this loop can be read at once
         return True
 
     def _epoch_follows(self, fit: Fit) -> bool:
-        """Whether the epoch's own checkpoint comes next, at the same step."""
-        last = fit.total_batches is not None and fit.batch + 1 == fit.total_batches
+        """Whether the epoch's own checkpoint comes next, at the step that is due."""
+        done = fit.batch + (1 if self._schedule.step_due(fit.step) else 2)
+        last = fit.total_batches is not None and done == fit.total_batches
         return last and self._schedule.epoch_due(fit.epochs_done + 1, fit.total_epochs)
 
     def _ring(self, run: Run, fit: Fit) -> None:

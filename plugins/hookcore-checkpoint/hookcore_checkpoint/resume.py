@@ -34,7 +34,7 @@ def find(run: Run, base: Path, mirror: Mirror | None) -> tuple[Path, Snapshot] |
     if run.resume is None:
         return None
     weights_only = run.resume == "weights"
-    kinds = ("epoch", "mid-epoch", "emergency") if weights_only else places.RESUMABLE
+    kinds = ("epoch", "mid-epoch", "partial", "emergency") if weights_only else places.RESUMABLE
     if mirror is not None:
         mirror.fetch(base, kinds, run.warn)
     found = places.newest(base, kinds, run.warn)

@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from hookcore_checkpoint.places import RESUMABLE
+
 
 @attrs.frozen
 class Kept:
@@ -16,7 +18,7 @@ class Kept:
     Args:
         key: Whatever names it.
         number: Its place in the order of writing.
-        kind: ``"epoch"``, ``"mid-epoch"`` or ``"emergency"``.
+        kind: ``"epoch"``, ``"mid-epoch"``, ``"partial"`` or ``"emergency"``.
         fit: Index of its fit.
         value: The monitored metric that arrived for it, or None.
     """
@@ -46,7 +48,7 @@ def surplus(found: Iterable[Kept], keep_last: int, keep_best: int, better: Bette
     if keep_last == 0:
         return []
     staying = {one.number for one in order[-1:]}
-    staying.update(one.number for one in [o for o in order if o.kind == "epoch"][-1:])
+    staying.update(one.number for one in [o for o in order if o.kind in RESUMABLE][-1:])
     for group in _groups(order, lambda one: (one.fit, one.kind)):
         staying.update(one.number for one in group[-keep_last:])
     for group in _groups(order, lambda one: (one.fit,)):

@@ -79,7 +79,7 @@ def test_after_a_resume_the_count_goes_on():
     schedule = plan(Cadence(steps=10), has_epochs=True, step=25)
 
     due = [step for step in range(26, 45) if schedule.batch_ended(step)]
-    assert due[0] == 30
+    assert due[:2] == [29, 30]  # first a batch ahead, for the loop to show its variables
     schedule.saved(30)
     assert not schedule.step_due(39)
     assert schedule.step_due(40)

@@ -24,13 +24,13 @@ def test_a_signal_saves_and_ends_as_bare(desk, where, signal, status):
     ended = desk.run(*hit(f"{where}/7/{signal}"), name)
 
     assert ended.status == status
-    assert said(ended, f"{signal}: wrote checkpoints/guarded/epoch-0002-step-00000[78]-partial")
+    assert said(ended, f"{signal}: wrote checkpoints/guarded/epoch-0002-step-00000[78]\n")
     assert "trained" not in ended.out
     assert ("KeyboardInterrupt" in ended.err) == (signal == "SIGINT")
     # one checkpoint for it, not another one for the KeyboardInterrupt
     assert len(desk.checkpoints("guarded")) == 2
     resumed = desk.run("--resume", name)
-    assert said(resumed, "continues from checkpoints/guarded/epoch-0001-step-000004")
+    assert said(resumed, "continues from checkpoints/guarded/epoch-0002-step-00000[78]")
     assert resumed.status == 0
 
 
@@ -50,9 +50,9 @@ def test_the_users_handler_runs_after_the_save(desk):
     left = desk.run(*hit("step/7/SIGTERM"), name, "exit")
 
     assert (asked.status, asked.out) == (0, "handler 15\nleft by the user\n")
-    assert said(asked, "SIGTERM: wrote checkpoints/guarded/epoch-0002-step-000007-partial")
+    assert said(asked, "SIGTERM: wrote checkpoints/guarded/epoch-0002-step-000007\n")
     assert (left.status, left.out) == (7, "handler 15\n")
-    assert said(left, "SIGTERM: wrote checkpoints/guarded/run-2/epoch-0002-step-000007-partial")
+    assert said(left, "SIGTERM: wrote checkpoints/guarded/run-2/epoch-0002-step-000007\n")
 
 
 def test_signals_can_be_left_alone(desk):

@@ -43,7 +43,8 @@ def test_a_files_name_in_the_way_is_passed_by(tmp_path):
         ({"epoch": 3, "step": 1200}, "epoch", True, "epoch-0003-step-001200"),
         ({"epoch": 0, "step": 7, "fit": 0}, "epoch", False, "step-000007"),
         ({"epoch": 2, "step": 9, "fit": 4}, "epoch", True, "fit-4-epoch-0002-step-000009"),
-        ({"epoch": 2, "step": 9}, "mid-epoch", True, "epoch-0002-step-000009-partial"),
+        ({"epoch": 2, "step": 9}, "mid-epoch", True, "epoch-0002-step-000009"),
+        ({"epoch": 2, "step": 9}, "partial", True, "epoch-0002-step-000009-partial"),
         ({"epoch": 1, "step": 12345678}, "emergency", False, "step-12345678-emergency"),
     ],
 )  # fmt: skip

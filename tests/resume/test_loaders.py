@@ -1,0 +1,140 @@
+"""DataLoaders of every kind: which batch is next, and what was drawn for it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
+
+LOOP = """
+{before}
+def train():
+    model, optimizer = make()
+    {setup}
+    losses = []
+    for epoch in range({epochs}):
+        {prefix}
+        for i, x in enumerate(loader):
+            losses.append(update(model, optimizer, x))
+        losses.append(torch.rand(1).item() + random.random())
+    return losses, total(model)
+"""
+
+
+def loop(setup, *, before="", prefix="pass", epochs=2):
+    return LOOP.format(setup=setup, before=before, prefix=prefix, epochs=epochs)
+
+
+SAMPLERS = {
+    "weighted": "loader = DataLoader(Noisy(14), 4, sampler="
+    "torch.utils.data.WeightedRandomSampler([i + 1.0 for i in range(14)], 14))",
+    "batch sampler": "loader = DataLoader(Noisy(14), batch_sampler="
+    "torch.utils.data.BatchSampler(torch.utils.data.RandomSampler(range(14)), 4, True))",
+    "with replacement": "loader = DataLoader(Noisy(14), 4, sampler="
+    "torch.utils.data.RandomSampler(range(14), replacement=True, num_samples=70))",
+    "a generator": "loader = DataLoader(Noisy(14), 4, shuffle=True, "
+    "generator=torch.Generator().manual_seed(9))",
+    "no batches": "loader = DataLoader(Noisy(6), batch_size=None, shuffle=True)",
+    "in order": "loader = DataLoader(Noisy(14), 4)",
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_samplers(check, kind):
+    check(loop(SAMPLERS[kind]))
+
+
+def test_a_distributed_sampler(check):
+    setup = (
+        "sampler = torch.utils.data.DistributedSampler(Noisy(30), 2, 1, seed=3); "
+        "loader = DataLoader(Noisy(30), 4, sampler=sampler)"
+    )
+    check(loop(setup, prefix="sampler.set_epoch(epoch)"))
+
+
+OWN = """
+class Own(Sampler):
+    def __init__(self, n):
+        self.n, self.rounds = n, 0
+    def __len__(self):
+        return self.n
+    def __iter__(self):
+        self.rounds += 1
+        order = list(range(self.n))
+        random.shuffle(order)
+        return iter(order)
+"""
+
+
+def test_a_users_own_sampler_that_draws_at_its_start(check):
+    check(loop("loader = DataLoader(Noisy(14), 4, sampler=Own(14))", before=OWN))
+
+
+LAZY = """
+class Lazy(Sampler):
+    def __init__(self, n):
+        self.n = n
+    def __len__(self):
+        return self.n
+    def __iter__(self):
+        for _ in range(self.n):
+            yield random.randrange(self.n)
+"""
+
+
+def test_a_sampler_that_draws_as_it_goes_is_taken_up_at_epochs_only(check):
+    source = loop("loader = DataLoader(Noisy(14), 4, sampler=Lazy(14))", before=LAZY)
+    _, saved = check(source, skip=("partial",))
+    notes = [s.notes[0] for s in saved.values() if s.header.kind == "partial"]
+    assert any("the sampler Lazy draws random numbers in turn" in note for note in notes)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers(check, workers):
+    setup = f"loader = DataLoader(Noisy(26), 4, shuffle=True, num_workers={workers})"
+    check(loop(setup), every=2 if workers < 3 else 3)
+
+
+def test_workers_that_are_kept(check):
+    kept = "num_workers=2, persistent_workers=True"
+    check(loop(f"loader = DataLoader(Noisy(18), 4, shuffle=True, {kept})", epochs=3), every=2)
+
+
+def test_ten_thousand_batches_are_passed_over_without_a_sample(bench, keeper):
+    bench.load(
+        """
+        def train():
+            model, optimizer = make()
+            loader = DataLoader(Noisy(80_016), 8, shuffle=True)
+            for epoch in range(1):
+                for i, x in enumerate(loader):
+                    if i in (0, 10_000, 10_001):
+                        update(model, optimizer, x[:, :3])
+            return Noisy.taken, total(model)
+        """
+    )
+    whole = bench.call(keeper(at=(10_001,)))
+    (snapshot,) = whole.keeper.saved.values()
+    assert snapshot.position["levels"][1]["iteration"] == 10_000
+    again = bench.call(keeper(start=copy.deepcopy(snapshot)))
+    assert again.result[0] == 8
+    assert again.result[1] == whole.result[1]
+
+
+def test_the_names_of_torch_that_are_used_are_there():
+    """None of them is public."""
+    from torch.utils.data import dataloader
+
+    names = ("_dataset_kind", "_next_data", "_index_sampler", "_sampler_iter", "_num_yielded")
+    loader = torch.utils.data.DataLoader([1, 2, 3])
+    iterator = iter(loader)
+    assert type(iterator) is dataloader._SingleProcessDataLoaderIter
+    assert all(hasattr(iterator, name) for name in names)
+    assert isinstance(vars(torch.utils.data.DataLoader)["_index_sampler"], property)
+    assert hasattr(dataloader._MultiProcessingDataLoaderIter, "_process_data")
+    assert hasattr(torch.utils.data._utils.worker, "_generate_state")
