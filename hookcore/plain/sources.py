@@ -70,7 +70,8 @@ def source_of(path: str) -> str | bytes:
             return file.read_bytes()
     except (OSError, ValueError) as error:
         raise LookupError(f"its source cannot be read: {error}") from error
-    lines = linecache.getlines(path)
+    # Since Python 3.13 the text of ``python -c`` goes by the name that exec gives, too.
+    lines = [] if path == "<string>" else linecache.getlines(path)
     if lines:
         return "".join(lines)
     if path.startswith("<frozen"):

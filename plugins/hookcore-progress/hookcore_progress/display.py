@@ -53,7 +53,7 @@ class Display:
         self._posted: deque[Moment] = deque()
         self._held: Moment | None = None
         self._wake = threading.Event()
-        self._closing = self._paused = False
+        self._closing = self._paused = self._ended = False
         self._next_ask = time.monotonic()
         self._next = self._next_ask + surface.interval
         self._generation = forks.generation()
@@ -100,11 +100,15 @@ class Display:
             with forks.drawing():
                 self._surface.close()
 
-    def _time_to_wait(self) -> float:
+    def _time_to_wait(self) -> float | None:
+        if self._ended:
+            return None  # its last line stands; only the closing is to come
         wait = max(min(self._next, self._next_ask) - time.monotonic(), 0.0)
         return wait if self._held is None else min(wait, _HELD_LOOK)
 
     def _keep_time(self) -> None:
+        if self._ended:
+            return  # the counters may still be there for a moment
         now = time.monotonic()
         moment = None
         if now >= self._next or self._held is not None:
@@ -152,6 +156,7 @@ class Display:
         if not tick and moment.kind not in self._surface.tells:
             self._meter.follow(moment)
             return
+        self._ended = self._ended or moment.kind == "end"
         view = self._meter.view(moment)  # waits for the device, where values lie on one
         with forks.drawing():
             if not self._allowed():
