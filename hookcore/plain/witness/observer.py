@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
@@ -20,12 +20,15 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from hookcore.plain import gate, rng
+from hookcore.plain import rng
 from hookcore.plain.witness.batches import Batches
 from hookcore.plain.witness.digests import Token
 from hookcore.plain.witness.kill import MidStep, die
 from hookcore.plain.witness.ledger import Ledger
 from hookcore.plain.witness.variables import Items, Variables
+
+if TYPE_CHECKING:
+    from hookcore.plain.pending import Pending
 
 _REMEMBERED = 8
 """Optimizers that are kept, so that their weights can still be read when the script has ended."""
@@ -59,6 +62,9 @@ class Observer:
         last: The step after which the process is left, or None.
         deadly: When to die, or None.
         captured: Position of a checkpoint to the moments and steps before it.
+
+    Attributes:
+        pending: The checkpoint that the run is to go on from, or None.
     """
 
     def __init__(
@@ -75,13 +81,13 @@ class Observer:
         self.ledger = ledger
         self.variables = variables
         self.captured = captured
+        self.pending: Pending | None = None
         self.moments = 0
         self.steps = 0
         self._by_hand: bool | None = by_hand or None  # None: to be seen
         self._last = last
         self._deadly = deadly
         self._leave = leave
-        self._resumed = False
         self._depth = 0
         self._batches = Batches(variables, self._heard)
         self._optimizers: deque[Optimizer] = deque(maxlen=_REMEMBERED)
@@ -186,11 +192,10 @@ class Observer:
 
     def _look_for_resume(self) -> None:
         """Go on counting where the uninterrupted run stood, once everything has been put back."""
-        host = gate.host
-        pending = None if host is None else host.pending
-        if self._resumed or pending is None or not pending.done:
+        pending = self.pending
+        if pending is None or not pending.done:
             return
-        self._resumed = True
+        self.pending = None
         place = self.captured.get(position_key(pending.position))
         if place is not None:
             self.moments, self.steps = place

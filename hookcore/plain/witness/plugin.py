@@ -45,8 +45,9 @@ class Witness:
         self._write("capture", key=key, resumable="site" in snapshot.position)
 
     @hookimpl
-    def on_checkpoint_load(self, path: Path) -> None:
-        """A checkpoint has been read."""
+    def on_checkpoint_load(self, run: Run, path: Path) -> None:
+        """A checkpoint has been read; the host knows when all of it has been put back."""
+        self._watch.expect(run.control.host.pending)  # type: ignore[attr-defined] # of the plain one
         self._write("load", name=path.name)
 
     @hookimpl

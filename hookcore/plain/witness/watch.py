@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hookcore.plain.pending import Pending
     from hookcore.plain.witness.observer import Observer
 
 
@@ -19,11 +20,19 @@ class Watch:
     def __init__(self, make: Callable[[], Observer]) -> None:
         self._make = make
         self.observer: Observer | None = None
+        self._pending: Pending | None = None
 
     def begin(self) -> None:
         """Torch is there."""
         self.observer = self._make()
+        self.observer.pending = self._pending
         self.observer.arm()
+
+    def expect(self, pending: Pending) -> None:
+        """The run will go on from a checkpoint."""
+        self._pending = pending
+        if self.observer is not None:
+            self.observer.pending = pending
 
     @property
     def place(self) -> tuple[int, int]:
