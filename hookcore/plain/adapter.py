@@ -15,6 +15,7 @@ from hookcore.plain.recognition import Recognition
 from hookcore.plain.scalars import Scalars
 from hookcore.plain.sites import BatchLoop, ForLoop, Loop, MeasuredBatchLoop, WhileLoop, loaders_in
 from hookcore.plain.sizes import reader_for, size_of
+from hookcore.plain.unfollowed import Unfollowed
 
 if TYPE_CHECKING:
     from hookcore.hookspecs import How
@@ -52,6 +53,7 @@ class Plain:
         given: Values that generated code takes back into a frame.
         calls: Whether calls of the instrumented function may be the epochs.
         batch_loop: What a ``for`` becomes that is known as the batch loop.
+        unfollowed: What trains where no loop is seen.
         evaluated_at: Sites of loops that validated, in the order they were met.
         entries: How often a site has been entered, less one.
         idle: Sites that turned out not to matter.
@@ -78,6 +80,7 @@ class Plain:
         self.given: dict[str, Any] = {}
         self.calls = calls
         self.batch_loop: type[BatchLoop] = BatchLoop
+        self.unfollowed = Unfollowed(self)
         self.evaluated_at: dict[int, None] = {}
         self.idle: set[int] = set()
         self.entries: dict[int, int] = {}
@@ -116,6 +119,7 @@ class Plain:
             self._close(self.stack[-1], "broke" if how in ("finished", "stopped") else how)
         if self.pending is not None and how in ("finished", "stopped"):
             self.pending.ended(self.run)
+        self.unfollowed.say()
 
     def notice_torch(self) -> None:
         """Arm the taps as soon as torch is there; importing it is the user's to do."""
@@ -228,6 +232,7 @@ class Plain:
         if above is not None and above.site.kind == "comprehension" != loop.site.kind:
             self._leave_comprehension(above, loop)
         self.stack.append(loop)
+        loop.since = self.clock
         site = loop.site.id
         self.entries[site] = self.entries.get(site, -1) + 1
         self._note_entry(loop, above)
@@ -238,7 +243,7 @@ class Plain:
                 self.pending.begins(loop)
         elif loop.role == "batch" and self.taps is not None:
             if self.unusual:
-                self.evaluation.over()
+                self.evaluation.batches_began()
             self.taps.batches_begin()
         elif loop.role is None and self.life.in_batch:
             self._watch_inside_batch(loop)
@@ -282,7 +287,7 @@ class Plain:
         if loop.role is None and self.life.fit is None and how == "finished":
             self._learn_without_step(loop)
         role, life = loop.role, self.life
-        if role is None and how == "finished" and self._goes_over_data(loop):
+        if role is None and how == "finished" and self._may_evaluate(loop):
             self.evaluation.passed(loop)
         if role == "validation":
             life.end_validation_batch()
@@ -570,6 +575,7 @@ class Plain:
         """Before a fit is known: what its first step will want to know of this loop."""
         size = size_of(self.data(loop, item))
         loop.samples = None if size is None else (loop.samples or 0) + size
+        loop.key = item if type(item) in (int, str) else None
         if self.taps is not None:
             loop.over_models = self.taps.trains_itself(item)
         elif loop.site.role_comment == "batch":
@@ -588,11 +594,17 @@ class Plain:
             self.recognition.learn(None)
             loop.inside = False
 
-    def _goes_over_data(self, loop: Loop) -> bool:
-        """Whether a loop goes over a loader, trains nothing, and no module could tell."""
+    def _may_evaluate(self, loop: Loop) -> bool:
+        """Whether a loop may be an evaluation that no module tells of.
+
+        It trains nothing, and goes over a loader where no module is trained; or it trains at its
+        other entries, and calls ``model.forward(x)``, of which no hook hears.
+        """
         fit = self.life.fit
-        if fit is None or fit.models or loop.backward_in == loop.index:
+        if fit is None or loop.backward_in == loop.index:
             return False
+        if fit.models:
+            return self.recognition.trains_elsewhere(loop.site.id)
         return bool(loaders_in(loop.iterable))
 
     def _deliver(self, loop: Loop, names: dict[str, Any]) -> None:

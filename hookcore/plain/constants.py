@@ -28,6 +28,7 @@ _DYNAMIC = ("setattr", "delattr", "vars", "globals")
 _PAST_TORCH = ("data", "numpy", "storage", "untyped_storage", "__array__")
 _SHARES = ("from_numpy", "as_tensor", "asarray", "from_dlpack", "frombuffer")
 _PARTS = re.compile(r"[.\[(]")
+_CLASS = re.compile(r"^_(?!_)\w+?(?=__)")
 
 
 class Constants:
@@ -79,6 +80,8 @@ class Constants:
             return True
         module, colon, rest = path.rpartition(":")
         first, *attributes = rest.split(".")
+        # A private name has its class before it here, and none in the source.
+        attributes += [_CLASS.sub("", name) for name in attributes]
         changes = self._changes
         if not (changes.attributes | changes.declared).isdisjoint(attributes):
             return True

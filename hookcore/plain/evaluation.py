@@ -29,12 +29,14 @@ class Evaluation:
     that goes over a loader, or of the innermost one; without any loop it is the call itself.
 
     Attributes:
+        calling: Whether a trained model's call is running.
         happened: Whether one began in the current iteration of the fit's outermost loop: what the
             iteration binds from then on is the validation's, though its function has returned.
     """
 
     def __init__(self, host: Plain) -> None:
         self._host = host
+        self.calling = False
         self.happened = False
         self._frame = 0
         self._unproven = 0
@@ -117,6 +119,8 @@ class Evaluation:
             self._host.unusual = True
             self._host.show_frames()
             self._host.scalars.validation_began()
+            if self._host.taps is not None:
+                self._host.taps.hear_backward(wanted=True)
         if at is None or at != self._at:
             self._unproven += 1
             self._at = at
@@ -141,6 +145,13 @@ class Evaluation:
         self._drawn = id(loop), None
         self._unproven = 0
         return True
+
+    def batches_began(self) -> None:
+        """The batch loop is entered: a validation before it is over, a call round it was none."""
+        if self.calling:
+            self.trained()
+        else:
+            self.over()
 
     def trained(self) -> None:
         """The model trains again: an open validation is over, an unproven one was none."""
@@ -178,6 +189,8 @@ class Evaluation:
         self._frame = 0
         self._at = None
         self._drawn = (0, None)
+        if host.taps is not None and life.fit is not None:
+            host.taps.hear_backward(wanted=False)
         # A step ends no wish: what was asked for in mid-batch is seen at the batch's end.
         host.unusual = host.awaits_names()
         if life.in_batch and host.taps is not None:

@@ -91,6 +91,7 @@ class Forwards:
             host.evaluation.called_with_gradients()
         elif host.life.in_validation:
             host.trained()
+        host.evaluation.calling = True
         fire = host.life.events.on_forward_start
         if fire is not None:
             fire(host.run, fit, self._roots.get(module, module), args, kwargs)
@@ -99,6 +100,7 @@ class Forwards:
         if gate.compiling():
             return
         host = self._host
+        host.evaluation.calling = False
         fire = host.life.events.on_forward_end
         if fire is not None and host.life.fit is not None and host.mine():
             fire(host.run, host.life.fit, self._roots.get(module, module), output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -68,6 +68,36 @@ def live_objects() -> Found:
         if place >= 0:
             found[place].append(thing)
     return Found(*(tuple(part) for part in found))
+
+
+def called_in_place_of(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """What is called when a model is: itself, or the parts of one that has no ``forward``."""
+    if type(model).forward is not torch.nn.Module.forward:
+        yield model
+        return
+    for part in model.children():
+        yield from called_in_place_of(part)
+
+
+def in_turn(optimizer: Any, key: int | str, total: int) -> bool:
+    """Whether a list, tuple or dict of so many optimizers has this one at this place."""
+    return any(
+        type(holder) in (list, tuple, dict)
+        and len(holder) == total > 1
+        and _at(holder, key) is optimizer
+        and all(isinstance(one, Optimizer) for one in _values(holder))
+        for holder in gc.get_referrers(optimizer)
+    )
+
+
+def _at(holder: Any, key: int | str) -> Any:
+    if isinstance(holder, dict):
+        return holder.get(key)
+    return holder[key] if isinstance(key, int) and 0 <= key < len(holder) else None
+
+
+def _values(holder: Any) -> Iterable[Any]:
+    return holder.values() if isinstance(holder, dict) else holder
 
 
 def leaves_of(loss: Any) -> set[int]:

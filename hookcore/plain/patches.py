@@ -11,6 +11,8 @@ import torch
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import Optimizer
 
+from hookcore.plain import gate
+
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
     from hookcore.plain.taps import Taps
@@ -39,7 +41,7 @@ class Patches:
         self._patch(torch.utils.data.DataLoader, "__iter__", self._loader_iterated)
         self._patch(torch.jit, "script", self._scripted)
         self._listened = events.on_backward_start is not None or events.on_backward_end is not None
-        self._patch(torch.autograd, "backward", self._backward)
+        self.learn_from_backward(wanted=True)
         if events.on_zero_grad is not None:
             self._patch(Optimizer, "zero_grad", self._zero_grad)
         if events.on_optimizer_step_skipped is not None:
@@ -52,14 +54,26 @@ class Patches:
 
     def learn_from_backward(self, *, wanted: bool) -> None:
         """Hear backward passes while a fit is not known: without an optimizer they alone teach."""
-        if self._listened:
+        for name, wrap in (("backward", self._backward), ("grad", self._grad)):
+            patched = [entry for entry in self._originals if entry[:2] == (torch.autograd, name)]
+            needed = wanted or (self._listened and name == "backward")
+            if needed and not patched:
+                self._patch(torch.autograd, name, wrap)
+                self.dynamo_came()
+            for entry in patched if not needed else ():
+                setattr(*entry)
+                self._originals.remove(entry)
+
+    def dynamo_came(self) -> None:
+        """Keep Dynamo from compiling what a compiled loop's backward passes go through.
+
+        It is imported with the first optimizer, which is after most patches.
+        """
+        if "torch._dynamo" not in sys.modules:
             return
-        patched = [entry for entry in self._originals if entry[1] == "backward"]
-        if wanted and not patched:
-            self._patch(torch.autograd, "backward", self._backward)
-        for entry in patched if not wanted else ():
-            setattr(*entry)
-            self._originals.remove(entry)
+        for owner, name, _ in self._originals:
+            if owner is torch.autograd:
+                setattr(owner, name, _hidden(getattr(owner, name)))
 
     def undo(self) -> None:
         """Put everything back, the last first."""
@@ -82,8 +96,8 @@ class Patches:
                     setattr(module, name, replacement)
 
     def _fit(self) -> Any:
-        from hookcore.plain import gate
-
+        if gate.compiling():
+            return None  # Dynamo traces: what is not torch's own is no part of the user's graph
         return self.host.life.fit if gate.live() is self.host else None
 
     # -- replacements ----------------------------------------------------------------------
@@ -124,8 +138,8 @@ class Patches:
     def _backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             fit, events, run = self._fit(), self.host.life.events, self.host.run
-            loss = tensors[0] if isinstance(tensors, (tuple, list)) and tensors else tensors
-            if fit is None or not fit.optimizers:
+            loss = _first(tensors)
+            if fit is None or not fit.optimizers or self.host.evaluation.open:
                 self.taps.backward_begins(loss)
             if fit is not None and events.on_backward_start is not None:
                 events.on_backward_start(run, fit, loss)
@@ -135,6 +149,15 @@ class Patches:
             return result
 
         return backward
+
+    def _grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            fit = self._fit()
+            if fit is None or not fit.optimizers or self.taps.trains_by(inputs):
+                self.taps.backward_begins(_first(outputs))
+            return original(outputs, inputs, *args, **kwargs)
+
+        return grad
 
     def _zero_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def zero_grad(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -188,6 +211,18 @@ class Patches:
             return norm
 
         return clip_grad_norm_
+
+
+def _hidden(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that Dynamo neither compiles nor looks into."""
+    if getattr(function, "_torchdynamo_disable", False):
+        return function
+    hide: Callable[..., Callable[..., Any]] = torch.compiler.disable
+    return hide(function)
+
+
+def _first(tensors: Any) -> Any:
+    return tensors[0] if isinstance(tensors, (tuple, list)) and tensors else tensors
 
 
 def _scheduler_classes() -> Iterator[type]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import torch
+from torch.optim.optimizer import Optimizer
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
@@ -21,6 +22,7 @@ GRADIENT = " (gradient)"
 """What follows the path of a tensor whose gradient is kept on its own."""
 
 _DEPTH = 6
+_OF_OPTIMIZERS = ("state", "param_groups", "defaults")
 _SILENT = (
     types.ModuleType, types.BuiltinFunctionType, type, torch.nn.Module, torch.device, torch.dtype,
     DataLoader, torch.utils.data.Dataset, torch.utils.data.Sampler,
@@ -152,6 +154,8 @@ class Reach:
             name = part.path.rpartition(".")[2]
             if isinstance(thing, torch.nn.Module) and (name[0] == "_" or name == "training"):
                 continue  # torch's own tables: parameters, buffers, hooks
+            if isinstance(thing, Optimizer) and (name[0] == "_" or name in _OF_OPTIMIZERS):
+                continue  # what its state_dict gives
             self._visit(part, depth - 1)
 
     def _find_tensors(self, path: str, value: Any, depth: int) -> None:

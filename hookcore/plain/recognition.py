@@ -60,6 +60,12 @@ class Recognition:
             return None
         return None if taps is not None and taps.evaluating() else role
 
+    def trains_elsewhere(self, site: int) -> bool:
+        """Whether a loop without a role, in an epoch, is one that trains at other entries."""
+        life = self._host.life
+        known = self._known.get(site) == "batch" and not self.one_level
+        return known and life.in_epoch and not life.in_batch
+
     def joined(self, stack: Sequence[Loop]) -> None:
         """A step in a loop that has no role, inside an epoch: it is a batch loop after all.
 
@@ -98,6 +104,13 @@ class Recognition:
     def _learn(self, optimizer: Any, *, in_batch: bool) -> None:
         host = self._host
         taps = host.taps
+        loops = [loop for loop in host.stack if may_have_role(loop)]
+        if not loops:
+            host.unfollowed.no_loop()
+        if not loops or host.unfollowed.suspended(loops[-1].frame):
+            return
+        if taps is not None and optimizer is not None:
+            taps.take_turns(host.stack, optimizer)
         born = -1 if taps is None else taps.born(optimizer)
         roles = assign(host.stack, born)
         if roles is None:

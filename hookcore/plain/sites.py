@@ -26,6 +26,7 @@ class Loop:
         frame: ``id`` of the frame it runs in: a recursive call enters the same site anew.
         index: Current iteration, from 0; -1 before the first.
         first: Index that the first watched iteration has: more than 0 after a resume.
+        since: The host's clock when it was entered.
         began: The host's clock when the current iteration began. What is born later was born
             inside that iteration.
         backward_in: Iteration in which a backward last ran, as far as they are heard; else -1.
@@ -37,6 +38,7 @@ class Loop:
             kept until roles are known, for the replay.
         total: Iterations to come in all, None where it cannot be known.
         samples: Samples in the batches begun so far, None where the items do not tell.
+        key: The current item where it is a number or a text, while no fit is known; else None.
         over_models: Whether it iterates over models or optimizers, each stepping in turn.
         declared: Whether it is not rewritten, and only its iterable tells of it.
         entry: How often its site was entered before in the current iteration of the loop around it.
@@ -48,8 +50,8 @@ class Loop:
 
     __slots__ = (
         "backward_in", "began", "declared", "entered", "entered_in", "entry", "evaluated", "first",
-        "frame", "history", "host", "index", "inside", "iterable", "iterator", "over_models",
-        "prologue", "role", "samples", "site", "stepped", "steps", "total", "validations",
+        "frame", "history", "host", "index", "inside", "iterable", "iterator", "key", "over_models",
+        "prologue", "role", "samples", "since", "site", "stepped", "steps", "total", "validations",
     )  # fmt: skip
 
     def __init__(self, host: Plain, site: Site, frame: int, iterable: Any = None) -> None:
@@ -60,6 +62,7 @@ class Loop:
         self.iterator: Iterator[Any] | None = None
         self.index = -1
         self.first = 0
+        self.since = 0
         self.began = 0
         self.backward_in = -1
         self.role: LoopRole | None = None
@@ -69,6 +72,7 @@ class Loop:
         self.history: dict[int, dict[int, int]] = {}
         self.total: int | None = None
         self.samples: int | None = None
+        self.key: int | str | None = None
         self.over_models = False
         self.declared = False
         self.entry = 0

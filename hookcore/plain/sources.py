@@ -4,7 +4,6 @@ from __future__ import annotations
 import __future__
 
 import ast
-import inspect
 import linecache
 import zipfile
 from pathlib import Path
@@ -12,16 +11,12 @@ from types import CodeType, FunctionType
 
 from hookcore.errors import NotRewritable
 from hookcore.plain.roots import is_cell, is_standard_library, never
+from hookcore.plain.unfollowed import SUSPENDED
 from hookcore.plain.unwrap import WAY_OUT
 
 _FUTURE = 0
 for _name in __future__.all_feature_names:
     _FUTURE |= getattr(__future__, _name).compiler_flag
-_RUNNING = {
-    inspect.CO_GENERATOR: "a generator function, whose loop is suspended at each yield",
-    inspect.CO_COROUTINE: "a coroutine function",
-    inspect.CO_ASYNC_GENERATOR: "an asynchronous generator function",
-}
 
 
 def require(function: FunctionType) -> None:
@@ -31,7 +26,7 @@ def require(function: FunctionType) -> None:
         NotRewritable: It is not; says why.
     """
     code = function.__code__
-    reason = next((text for flag, text in _RUNNING.items() if code.co_flags & flag), None)
+    reason = next((text for flag, text in SUSPENDED.items() if code.co_flags & flag), None)
     if reason is not None:
         why = f"it is {reason}"
     elif code.co_name == "<lambda>":

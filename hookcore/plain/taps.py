@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from hookcore.plain import gate
 from hookcore.plain.data import Feeds
 from hookcore.plain.forwards import Forwards
-from hookcore.plain.found import Found, leaves_of, live_objects
+from hookcore.plain.found import Found, called_in_place_of, in_turn, leaves_of, live_objects
 from hookcore.plain.patches import Patches
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class Taps:
     Attributes:
         depth: Steps that are running inside one another; a subclass that calls ``super().step()``
             fires the global hooks twice, and an optimizer may wrap another.
-        begun: The host's clock at the outermost of them. A later clock tells that it has raised.
+        begun: When the iteration began that the outermost of them was taken in. That iteration
+            being over tells that the step has raised.
         feeds: The passes over DataLoaders.
     """
 
@@ -45,6 +48,7 @@ class Taps:
         self.begun = 0
         self._births: dict[int, int] = {}
         self._optimizers: set[Any] = set()
+        self._ever: weakref.WeakSet[Any] = weakref.WeakSet()  # all that have stepped in the run
         self._trained: set[int] = set()
         self._models: list[Any] = []
         self._compiled: dict[Any, Any] = {}
@@ -103,6 +107,7 @@ class Taps:
 
     def optimizer_born(self, optimizer: Any) -> None:
         """An optimizer has been made."""
+        self._patches.dynamo_came()
         self._births[id(optimizer)] = self.host.clock
 
     def born(self, optimizer: Any) -> int:
@@ -114,7 +119,31 @@ class Taps:
         births = self._births
         parameters = self._parameters_of(optimizer)
         youngest = max((births.get(number, -1) for number in parameters), default=-1)
-        return max(births.get(id(optimizer), -1), youngest)
+        own = max(births.get(id(optimizer), -1), youngest)
+        if optimizer is None or own <= self.host.stack[0].since:
+            return own
+        original = self._original_of(optimizer)
+        return own if original is None else births[original]
+
+    def _original_of(self, clone: Any) -> int | None:
+        """``id`` of the optimizer for whose sake a clone steps, as in meta-learning, or None.
+
+        It was made before the loops, in this run, has not stepped, and what it trains has the same
+        shapes.
+        """
+        entered = self.host.stack[0].since
+        found = [
+            weakref.ref(other)
+            for other in self._look().optimizers
+            if other not in self._ever
+            and self._births.get(id(other), entered + 1) <= entered
+            and not _holds(other, self._parameters_of(clone))
+            and _shapes(other) == _shapes(clone)
+        ]
+        if found:  # one that was only replaced may wait for the collector
+            self._found = None
+            gc.collect()
+        return next((id(other) for ref in found if (other := ref()) is not None), None)
 
     # -- what a fit is made of -------------------------------------------------------------
 
@@ -136,6 +165,8 @@ class Taps:
         loops = [loop for loop in host.stack if not loop.over_models]
         if not loops or not host.mine():
             return
+        if host.life.fit is None and host.unfollowed.suspended(loops[-1].frame):
+            return
         for loop in loops:
             loop.backward_in = loop.index
         if host.life.fit is None:
@@ -143,11 +174,28 @@ class Taps:
         else:
             self._trains(host.stack)
 
+    def hear_backward(self, *, wanted: bool) -> None:
+        """Hear backward passes of a known fit: something waits to be told from training."""
+        fit = self.host.life.fit
+        self._patches.learn_from_backward(wanted=wanted or fit is None or not fit.optimizers)
+
+    def trains_by(self, inputs: Any) -> bool:
+        """Whether gradients of these are gradients of what is trained."""
+        parts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+        return any(id(part) in self._trained for part in parts)
+
     def without_optimizer(self) -> bool:
         """Whether no living optimizer holds what the backward passes reached: none will step."""
         if self._without is None:
             self._without = not any(_holds(o, self._leaves) for o in self._look().optimizers)
         return self._without
+
+    def take_turns(self, stack: list[Any], optimizer: Any) -> None:
+        """See whether the innermost loop goes over the places of several optimizers."""
+        inner = stack[-1]
+        if len(stack) > 1 and inner.key is not None and inner.total is not None:
+            self._found = None  # it would be one more holder of optimizers
+            inner.over_models |= in_turn(optimizer, inner.key, inner.total)
 
     def _trains(self, stack: list[Any]) -> None:
         """Something of the fit is trained, whatever it looked like."""
@@ -216,18 +264,21 @@ class Taps:
     # -- steps -----------------------------------------------------------------------------
 
     def _step_began(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
+        if gate.compiling():
+            return  # traced: what we would do is no part of the user's graph
         host = self.host
         if optimizer not in self._optimizers and not self._first_step(optimizer):
             return
-        if self.depth and self.begun == host.clock:
+        stack = host.stack
+        if self.depth and any(loop.began == self.begun for loop in stack):
             self.depth += 1
             return
-        self.depth, self.begun = 1, host.clock
+        self.depth, self.begun = 1, stack[-1].began if stack else -1
         fit = host.life.fit
         if fit is None:
             return
-        if host.unusual or not host.stack or host.stack[-1].role is None:
-            self._trains(host.stack)
+        if host.unusual or not stack or stack[-1].role is None:
+            self._trains(stack)
         events = host.life.events
         if events.on_lr_change is not None:
             self._compare_rates(fit, optimizer)
@@ -235,7 +286,7 @@ class Taps:
             events.on_optimizer_step_start(host.run, fit, optimizer)
 
     def _step_ended(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
-        if optimizer not in self._optimizers or not self.depth:
+        if not self.depth or optimizer not in self._optimizers:  # Dynamo guards the first
             return
         self.depth -= 1
         host = self.host
@@ -250,10 +301,15 @@ class Taps:
     def _first_step(self, optimizer: Any) -> bool:
         """An optimizer that is not known steps; whether it belongs to this run's training."""
         host = self.host
-        if not host.stack or not host.mine():
+        if not host.mine():
+            host.unfollowed.in_thread()
+            return False
+        if not host.stack:
+            host.unfollowed.no_loop()
             return False
         for loop in host.stack:
             loop.stepped = True
+        self._ever.add(optimizer)
         if self.depth:  # the step of an optimizer inside another's
             self._optimizers.add(optimizer)
             return True
@@ -262,8 +318,30 @@ class Taps:
         if host.life.fit is None:
             return False
         if optimizer not in self._optimizers:
+            self._let_go(host.life.fit)
             self._take_in(host.life.fit, optimizer, live_objects())
         return True
+
+    def _let_go(self, fit: Fit) -> None:
+        """Drop optimizers and models that only we still hold: the loop has others by now."""
+        optimizers = [weakref.ref(one) for one in fit.optimizers]
+        models = [weakref.ref(one) for one in self._models]
+        rates = [(weakref.ref(one), rate) for one, rate in self._rates.items()]
+        self.forwards.unwatch()
+        fit.models = fit.optimizers = fit.schedulers = ()
+        self._models.clear()
+        self._compiled.clear()
+        self._optimizers.clear()
+        self._rates.clear()
+        self._trained.clear()
+        fit.optimizers = _alive(optimizers)
+        self._models += _alive(models)
+        self._optimizers.update(fit.optimizers)
+        self._rates.update((one, rate) for r, rate in rates if (one := r()) is not None)
+        for holder in fit.optimizers:
+            self._trained |= self._parameters_of(holder)
+        for model in self._models:
+            self._trained.update(id(p) for p in model.parameters())
 
     def _compare_rates(self, fit: Fit, optimizer: Any) -> None:
         if optimizer not in self._rates:
@@ -288,7 +366,8 @@ class Taps:
 
     def watch(self) -> None:
         """Hear the trained models' forward calls."""
-        self.forwards.watch((*self._models, *self._compiled), self._compiled)
+        roots = (part for model in self._models for part in called_in_place_of(model))
+        self.forwards.watch((*roots, *self._compiled), self._compiled)
 
     def batches_begin(self) -> None:
         """The batch loop runs: its forwards are training, no need to look at each.
@@ -309,6 +388,14 @@ class Taps:
         """``module.eval()`` was called: inside a batch, an evaluation may follow."""
         if self._models and not self.forwards:
             self.watch()
+
+
+def _alive(references: Iterable[weakref.ref[Any]]) -> tuple[Any, ...]:
+    return tuple(one for reference in references if (one := reference()) is not None)
+
+
+def _shapes(optimizer: Any) -> list[Any]:
+    return [p.shape for group in optimizer.param_groups for p in group["params"]]
 
 
 def _holds(optimizer: Any, parameters: set[int]) -> bool:

@@ -39,6 +39,7 @@ def train(at_end=lambda model: None):
 
 WATCHED = (
     (torch.autograd, "backward"),
+    (torch.autograd, "grad"),
     (torch.nn.Module, "eval"),
     (torch.nn.Module, "__reduce_ex__"),
     (torch.nn.utils, "clip_grad_norm_"),
