@@ -274,8 +274,9 @@ def environment(**variables):
 @pytest.fixture(scope="module")
 def fewer_objects():
     """A fit looks through all objects there are; leave it those that the tests make."""
-    import torch  # noqa: F401 - what it brings is to be frozen
+    import torch
 
+    torch.optim.SGD([torch.zeros(1)])  # the first one imports the compiler and its thousand parts
     gc.collect()
     gc.freeze()
     yield
