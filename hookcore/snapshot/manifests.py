@@ -132,6 +132,8 @@ def _understand(folder: str | Path, text: bytes) -> Manifest:
             f"its format is {version}; this hookcore reads up to {FORMAT}",
             "pip install --upgrade hookcore",
         )
+    if version == 1 and body.get("kind") == "mid-epoch":
+        body["kind"] = "partial"  # all that format 1 could save in mid-epoch
     try:
         return Manifest(
             header=Header(**{field.name: body[field.name] for field in attrs.fields(Header)}),

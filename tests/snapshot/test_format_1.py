@@ -6,6 +6,8 @@ format 1 was made. It is never written again: a new format gets a folder and a t
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 import attrs
@@ -39,3 +41,13 @@ def test_format_1_is_verified(classes):
 def test_format_1_is_read_without_its_classes(no_classes, tmp_path):
     assert read(DATA).variables["mode"][0].content == "EVAL"
     export(DATA, tmp_path / "model.pt")
+
+
+def test_what_format_1_saved_in_mid_epoch_is_partial(tmp_path):
+    """Nobody could resume from it then, and nobody can now."""
+    text = (DATA / "manifest.json").read_bytes()
+    text = re.sub(rb'"kind": "[a-z-]+"', b'"kind": "mid-epoch"', text)
+    text = re.sub(rb'"sha256": "\w{64}"', b'"sha256": "%s"' % (b"0" * 64), text, count=1)
+    digest = hashlib.sha256(text).hexdigest().encode()
+    (tmp_path / "manifest.json").write_bytes(text.replace(b"0" * 64, digest, 1))
+    assert manifest(tmp_path).header.kind == "partial"
