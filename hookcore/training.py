@@ -52,8 +52,8 @@ class Host(Protocol):
     def emergency(self, fit: Fit, reason: str) -> Any:
         """A Snapshot of the weights alone, after an exception."""
 
-    def verdict(self) -> str | None:
-        """Why a resume is impossible, or None."""
+    def verdict(self, *, inside: bool = False) -> str | None:
+        """Why a resume, or one in the middle of an epoch, is impossible, or None."""
 
     def copy_weights(self, fit: Fit) -> Any:
         """A copy of the trained models' weights and buffers, in memory."""
@@ -343,12 +343,16 @@ class Run:
         self.control.host.restore(snapshot)
         self.control.loaded(path)
 
-    def capture_verdict(self) -> str | None:
+    def capture_verdict(self, *, inside: bool = False) -> str | None:
         """Why this run could not be resumed at an epoch's end, or None where it can.
 
         Known once a fit has begun.
+
+        Args:
+            inside: Ask for the middle of an epoch. Known in an ``on_train_start``, and what the
+                loop's variables hold can still be against it when it is saved.
         """
-        return self.control.host.verdict()
+        return self.control.host.verdict(inside=inside)
 
     def _refresh(self) -> None:
         if self._control is not None:

@@ -158,7 +158,7 @@ class Explanation:
             yield "data", map(_loader, data["loaders"])
             yield "metrics", _metrics(data["metrics"])
             yield "plugins and their events", _plugins(data["plugins"])
-            yield "resume", _resume(data["resume"], data["tried"]["epochs"] is not None)
+            yield "resume", _resume(data["resume"])
             yield "stop", _wrapped("  ", data["stopping"]["says"])
         yield "not understood", _listed(data["not_understood"])
         yield "files that the script wrote" + self._whose(), _files(data["files"])
@@ -305,11 +305,14 @@ def _fired(name: str, count: int, plugin: Mapping[str, Any]) -> str:
 # -- the rest ----------------------------------------------------------------------------------
 
 
-def _resume(resume: Mapping[str, Any], has_epochs: bool) -> Iterator[str]:
-    if resume["possible"]:
-        yield f"  possible at the end of each {'epoch' if has_epochs else 'batch'}"
+def _resume(resume: Mapping[str, Any]) -> Iterator[str]:
+    if not resume["possible"]:
+        yield from _wrapped("  ", f"observe-only, no resume: {resume['why']}")
+    elif resume["inside"]:
+        text = f"at the end of each epoch, but not inside one: {resume['inside']}"
+        yield from _wrapped("  ", f"exact-at-epoch: {text}")
     else:
-        yield from _wrapped("  ", f"not possible: {resume['why']}")
+        yield "  exact: at the end of each batch"
     yield from _listed(resume["notes"])
 
 

@@ -464,11 +464,11 @@ class Plain:
 
         return state.emergency(self, fit, reason)
 
-    def verdict(self) -> str | None:
-        """Why a resume at this fit's outermost loop is impossible, or None."""
+    def verdict(self, *, inside: bool = False) -> str | None:
+        """Why a resume at this fit's outermost loop, or inside it, is impossible, or None."""
         from hookcore.plain import state
 
-        return state.verdict(self)
+        return state.verdict(self, inside=inside)
 
     def restore(self, snapshot: Any) -> None:
         """Continue from a snapshot when its loop is reached."""

@@ -211,7 +211,9 @@ class Feeds:
     def live(self) -> list[Feed]:
         """Passes whose iterators are still held by somebody, and are not at their end."""
         return [
-            feed for feed in self._feeds.values() if (it := feed.iterator()) and not ended(it)
+            feed
+            for feed in self._feeds.values()
+            if (iterator := feed.iterator()) is not None and not ended(iterator)
         ]
 
     def _know(

@@ -109,6 +109,7 @@ class ForLoop(Loop):
         if self.inside:
             self.inside = False
             if host.iteration_ended(self, "finished"):
+                self.forget()
                 raise StopIteration
         elif self.index < 0:
             host.enter(self)
@@ -143,6 +144,7 @@ class BatchLoop(ForLoop):
             if host.unusual or not life.in_batch or host.stack[-1] is not self:
                 self.inside = False
                 if host.iteration_ended(self, "finished"):
+                    self.forget()
                     raise StopIteration
             else:
                 self.inside = life.in_batch = False
@@ -151,6 +153,7 @@ class BatchLoop(ForLoop):
                 if fire is not None:
                     fire(host.run, fit, fit.batch, "finished")
                 if life.attention and host.attend(self):
+                    self.forget()
                     raise StopIteration
         elif self.index < 0:
             host.enter(self)

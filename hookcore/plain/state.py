@@ -13,7 +13,7 @@ from torch.optim.optimizer import Optimizer
 
 from hookcore.plain import rng, table
 from hookcore.plain.constants import Constants
-from hookcore.plain.levels import Levels, concern_of
+from hookcore.plain.levels import Levels, concern_inside, concern_of
 from hookcore.plain.reach import GRADIENT, Reach
 from hookcore.plain.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
@@ -102,14 +102,22 @@ def emergency(host: Plain, fit: Fit, reason: str) -> Snapshot:
     )
 
 
-def verdict(host: Plain) -> str | None:
-    """Why the fit's outermost loop cannot be continued from a checkpoint, or None."""
+def verdict(host: Plain, *, inside: bool = False) -> str | None:
+    """Why the fit's outermost loop cannot be continued from a checkpoint, or None.
+
+    Args:
+        host: The host.
+        inside: Whether in the middle of an epoch, too.
+    """
     roles = host.recognition.roles
     if host.taps is None or roles is None:
         return "no training loop of torch has been recognised"
     if host.recognition.by_call:
         return "each call of the instrumented function is an epoch; who calls it is not known"
-    return concern_of(host, roles.outer)
+    why = concern_of(host, roles.outer)
+    if why is None and inside and roles.batch in host.stack:
+        why = concern_inside(host, roles.batch)
+    return why
 
 
 def plugin_states(host: Plain) -> dict[str, dict[str, Any]]:

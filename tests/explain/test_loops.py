@@ -65,6 +65,7 @@ def test_helpers(desk):
     assert metrics["test_loss"]["source"] == "validation"
     assert metrics["train_loss"]["where"] == epoch
     assert data["resume"]["possible"]
+    assert data["resume"]["verdict"] == "exact"
     assert data["not_understood"] == []
     assert data["files"] == []
 

@@ -105,6 +105,38 @@ def test_workers_that_are_kept(check):
     check(loop(f"loader = DataLoader(Noisy(18), 4, shuffle=True, {kept})", epochs=3), every=2)
 
 
+STREAM = """
+class Stream(IterableDataset):
+    def __init__(self, noise):
+        self.noise = noise
+    def __iter__(self):
+        info = torch.utils.data.get_worker_info()
+        for i in range(info.id if info else 0, 14, info.num_workers if info else 1):
+            Noisy.taken += 1
+            yield torch.full((3,), i / 14) + (torch.rand(3) if self.noise else 0.0)
+"""
+
+
+def test_a_stream_is_read_again(check):
+    """Its finished samples are drawn once more, from its beginning."""
+    _, saved = check(loop("loader = DataLoader(Stream(False), 4)", before=STREAM))
+    assert "mid-epoch" in {snapshot.header.kind for snapshot in saved.values()}
+
+
+def test_a_stream_that_draws_in_turn_with_the_training(check):
+    source = loop("loader = DataLoader(Stream(True), 4)", before=STREAM)
+    _, saved = check(source, skip=("partial",))
+    kinds = [snapshot.header.kind for snapshot in saved.values()]
+    assert "mid-epoch" not in kinds
+    notes = [s.notes[0] for s in saved.values() if s.header.kind == "partial"]
+    assert all("the stream Stream draws random numbers in turn" in note for note in notes)
+
+
+def test_a_stream_in_workers(check):
+    """Each worker draws from its own random numbers: again the same ones."""
+    check(loop("loader = DataLoader(Stream(True), 4, num_workers=2)", before=STREAM), every=2)
+
+
 def test_ten_thousand_batches_are_passed_over_without_a_sample(bench, keeper):
     bench.load(
         """

@@ -203,4 +203,11 @@ def _resume(host: Trial) -> dict[str, Any]:
         why = notes.pop(0).partition(": ")[2]
     elif why is not None and host.snapshot is not None:
         notes = notes[1:]
-    return {"possible": why is None, "why": why, "notes": notes}
+    verdict = "exact" if not host.inside else "exact-at-epoch"
+    return {
+        "verdict": verdict if why is None else "observe-only",
+        "possible": why is None,
+        "why": why,
+        "inside": host.inside or None,
+        "notes": notes,
+    }

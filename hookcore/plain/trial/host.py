@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -77,6 +77,8 @@ class Trial(Plain):
         strays: Optimizer steps that no loop was seen around; None until torch is loaded.
         snapshot: What a checkpoint would hold, once the outermost loop was at a head.
         unsaved: Why no checkpoint could be captured, or None.
+        inside: Why none could be resumed from in the middle of an epoch, or None; False where no
+            batch's end inside one was met.
         names: The outermost loop's variables, as it last showed them.
     """
 
@@ -96,6 +98,7 @@ class Trial(Plain):
         self.strays: Strays | None = None
         self.snapshot: Any = None
         self.unsaved: str | None = None
+        self.inside: str | Literal[False] | None = False
         self.names: dict[str, Any] = {}
         self._look = look
         self._conclude = conclude
@@ -106,7 +109,7 @@ class Trial(Plain):
     def attach(self, run: Run, life: Life) -> None:
         """Begin to listen."""
         super().attach(run, life)
-        life.attention = True
+        self.saves = life.attention = True
 
     def watch_torch(self) -> None:
         """Look out for training that the taps pass over; torch has just been imported."""
@@ -151,6 +154,10 @@ class Trial(Plain):
             if self._has_seen_enough(loop) and self._is_captured(loop):
                 self._conclude()
             return False
+        if self.inside is False and loop.role == "batch":
+            from hookcore.plain.levels import concern_inside  # it imports torch
+
+            self.inside = concern_inside(self, loop)
         if not self._is_enough(loop):
             return False
         self._cut_short(loop)

@@ -187,6 +187,10 @@ class Checkpoint:
         self._verdict = run.capture_verdict()
         if self._verdict is not None and not self._off:
             self._once(run, f"checkpoints can be used, but not resumed from: {self._verdict}")
+        elif (self.every_n_steps or self.every_n_seconds) and not self._off:
+            inside = run.capture_verdict(inside=True)
+            if inside is not None:
+                self._once(run, f"a resume goes back to an epoch's end, not between: {inside}")
         self._clock = Clock(self._schedule.seconds, lambda: self._ring(run, fit))
         self._clock.wind()
         if self.save_on_request and not self._off:
