@@ -84,7 +84,9 @@ def differences(one: Account, other: Account, known: Collection[Key] = ()) -> It
                 Side("", f"{moment.kind} at {moment.where}"),
             )  # fmt: skip
             return
-        yield from _of_moment(counterpart, moment, known)
+        for found in _of_moment(counterpart, moment, known):
+            if other.resumed is None or not is_unbound(found):
+                yield found
     if one.left or other.killed or not one.whole:
         return
     if other.end is None or one.end is None:
@@ -99,6 +101,30 @@ def differences(one: Account, other: Account, known: Collection[Key] = ()) -> It
             Side("", one.exit or "it ends by itself"), Side("", other.exit or "it ends by itself"),
         )  # fmt: skip
     yield from _of_moment(one.end, other.end, known)
+
+
+def is_unbound(found: Difference) -> bool:
+    """Whether a variable has no value yet in a run that went on.
+
+    A resume leaves out what its loop binds again before it reads it. Were it read all the same,
+    that would raise, and so differ.
+    """
+    return found.kind == "variable" and not found.other.digest and found.moment != "end"
+
+
+def unbound(one: Account, other: Account) -> set[str]:
+    """Names of such variables.
+
+    Args:
+        one: A run that was never interrupted.
+        other: One that went on.
+    """
+    if other.resumed is None:
+        return set()
+    mine = {moment.number: moment for moment in one.moments}
+    pairs = ((mine[moment.number], moment) for moment in other.moments if moment.number in mine)
+    found = (each for pair in pairs for each in _of_moment(*pair, ()))
+    return {each.name for each in found if is_unbound(each)}
 
 
 def unseeded(one: Account, other: Account) -> set[Key]:

@@ -76,6 +76,7 @@ class Report:
             ],
             "compared": dict(result.compared),
             "not_compared": [" ".join(key) for key in result.known],
+            "unbound": list(result.unbound),
             "unread": {} if last is None else last.unread,
             "exit": None if last is None else last.exit,
             "runs": result.runs,
@@ -135,6 +136,9 @@ class Report:
             yield "compared", self._compared()
         if result.known:
             yield "left out", f"{_list(result.known)}: not the same in two runs without hookcore"
+        if result.unbound:
+            names = ", ".join(dict.fromkeys(name.partition(" of ")[0] for name in result.unbound))
+            yield "unbound", f"{names}: at first, after a resume; the loop binds them again"
         last = result.others[-1] if result.others else None
         if last is not None and last.unread:
             yield "not read", ", ".join(sorted({_short(*one) for one in last.unread.items()}))

@@ -9,7 +9,7 @@ import attrs
 
 from hookcore.evidence.account import Account, Intervention
 from hookcore.evidence.bench import Kill
-from hookcore.evidence.difference import Difference, Key
+from hookcore.evidence.difference import Difference, Key, unbound
 from hookcore.scratch import Written
 
 
@@ -70,6 +70,13 @@ class Result:
     def equal(self) -> bool:
         """Whether everything that was compared is the same bit for bit."""
         return self.nothing is None and self.difference is None and self.printed_differs is None
+
+    @property
+    def unbound(self) -> Sequence[str]:
+        """Variables that had no value when a resumed run went on; its loop binds them again."""
+        if self.reference is None:
+            return []
+        return sorted({name for one in self.others for name in unbound(self.reference, one)})
 
     @property
     def compared(self) -> Mapping[str, Any]:

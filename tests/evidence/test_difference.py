@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hookcore.evidence import Intervention, first_difference
-from hookcore.evidence.difference import differences, unseeded
+from hookcore.evidence.difference import differences, unbound, unseeded
 from hookcore.evidence.proof import Proof
 from hookcore.evidence.result import Result
 
@@ -49,6 +49,16 @@ def test_a_missing_variable(made):
     """A variable that one side lacks is a difference."""
     first, _ = first_difference(made(*STEPS), made(*changed(1, "variable", "x", None)))
     assert (first.name, first.other.shown) == ("x", "not there")
+
+
+def test_a_variable_that_a_resume_leaves_out(made):
+    """Unbound it can harm nothing, and is named; with another value it is a difference."""
+    whole = made(*STEPS, end={})
+    resumed = made(*changed(1, "variable", "x", None), end={}, resumed=(0, 0))
+    assert first_difference(whole, resumed) == (None, [])
+    assert unbound(whole, resumed) == {"x"}
+    resumed = made(*changed(1, "variable", "x", "9"), end={}, resumed=(0, 0))
+    assert first_difference(whole, resumed)[0].name == "x"
 
 
 def test_a_batch_of_a_loader_that_has_not_begun(made):
