@@ -7,6 +7,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hookcore.plain import table
+from hookcore.plain.roots import never
 from hookcore.plain.scalars import Arrivals
 from hookcore.plain.sites import counts, loaders_in
 
@@ -21,7 +22,9 @@ class Evaluation:
     A call without gradients is one at once. A call in eval mode with gradients may be training
     with frozen statistics: it is held back, and delivered when the span closes without a step.
     So is any call after an epoch's batches, or in a loop over a loader inside a batch: a loop may
-    forget ``eval()`` and ``no_grad``.
+    forget ``eval()`` and ``no_grad``. A single call inside a batch, without gradients and in
+    training mode, may belong to the step that follows: a target, an action. It is held back, too,
+    and where a step follows once, no call of that place is an evaluation.
     Held back is also the first call in a loop that only counts: a model that is given its own
     output, one longer each time, is drawn from and not evaluated.
 
@@ -43,6 +46,8 @@ class Evaluation:
         self._at: tuple[int, int] | None = None
         self._trains_in_eval = False
         self._drawn: tuple[int, Any] = (0, None)
+        self._waiting: set[tuple[Any, int]] = set()
+        self._of_steps: set[tuple[Any, int]] = set()
 
     @property
     def counts(self) -> bool:
@@ -59,17 +64,23 @@ class Evaluation:
         self._frame = self._unproven = 0
         self._at = None
         self._drawn = (0, None)
+        self._waiting.clear()
+        self._of_steps.clear()
         self._trains_in_eval = self.happened = False
 
-    def called(self, given: tuple[Any, ...]) -> None:
+    def called(self, given: tuple[Any, ...], training: bool) -> None:
         """A trained model is called without gradients.
 
         Args:
             given: Its positional arguments.
+            training: Whether it is in training mode.
         """
         life = self._host.life
         loop = self._inner_loop()
         if not life.in_validation:
+            if training and loop is None and life.in_batch:
+                self._wait_for_step()
+                return
             if loop is not None and counts(loop) and self._draws(loop, given):
                 return
             self._open(_reporting_frame(loop))
@@ -87,7 +98,7 @@ class Evaluation:
         if self._trains_in_eval:
             return
         if self._host.life.in_validation:
-            self.called(())
+            self.called((), training=False)
             return
         self._hold_back(self._inner_loop())
 
@@ -153,10 +164,21 @@ class Evaluation:
         else:
             self.over()
 
+    def _wait_for_step(self) -> None:
+        place = _place()
+        if place in self._of_steps:
+            return
+        self._hold_back(None)
+        self._frame = 0  # a function's return does not tell whether a step follows
+        self._waiting.add(place)
+
     def trained(self) -> None:
         """The model trains again: an open validation is over, an unproven one was none."""
         if self._unproven:
-            self._trains_in_eval = True
+            if self._waiting:
+                self._of_steps |= self._waiting
+            else:
+                self._trains_in_eval = True
             self._unproven = 0
         self.over()
 
@@ -191,6 +213,7 @@ class Evaluation:
         self._drawn = (0, None)
         if host.taps is not None and life.fit is not None:
             host.taps.hear_backward(wanted=False)
+        self._waiting.clear()
         # A step ends no wish: what was asked for in mid-batch is seen at the batch's end.
         host.unusual = host.awaits_names()
         if life.in_batch and host.taps is not None:
@@ -204,7 +227,7 @@ class Evaluation:
         self.happened = True
         host.scalars.validation_began()
         host.life.start_validation()
-        for _ in range(self._unproven):
+        for _ in range(0 if self._waiting else self._unproven):
             host.life.start_validation_batch()
         self._unproven = 0
 
@@ -231,6 +254,14 @@ def _reporting_frame(loop: Loop | None) -> int:
             return id(frame)
         frame = frame.f_back
     return 0
+
+
+def _place() -> tuple[Any, int]:
+    """Code and line that called a model: neither torch's nor ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and never(frame.f_globals.get("__name__") or ""):
+        frame = frame.f_back
+    return (None, 0) if frame is None else (frame.f_code, frame.f_lineno)
 
 
 def _reporting() -> set[tuple[str, str]]:

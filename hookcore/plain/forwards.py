@@ -86,7 +86,7 @@ class Forwards:
         if fit is None or not host.mine():
             return
         if not torch.is_grad_enabled():
-            host.evaluation.called(args)
+            host.evaluation.called(args, module.training)
         elif not module.training or host.evaluation.may_be_forgetful():
             host.evaluation.called_with_gradients()
         elif host.life.in_validation:

@@ -275,6 +275,45 @@ def test_inside_the_batches_with_gradients_in_training_mode(lab):
     assert lab.story(source) == "T( E( b s . b s V( v v )V . )E E( b s . b s s . )E )T R"
 
 
+def test_a_call_that_belongs_to_the_step_is_none(lab):
+    """A target without gradients; an action, drawn in each round and trained on in some."""
+    source = """
+    def act(model, x):
+        with torch.no_grad():
+            return model(x).argmax(1)
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        for step in range(8):
+            action = act(model, X)
+            if step < 3 or step % 2:
+                with torch.no_grad():
+                    target = model(X)
+                loss = F.mse_loss(model(X), 0.9 * target.roll(1, 0))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        with torch.no_grad():
+            return weights(model), action.tolist()
+    """
+    assert lab.story(source) == "T( b s . b s . b s . b s . b . b s . b . b s . )T R"
+
+
+def test_a_call_in_training_mode_that_no_step_follows(lab):
+    """Without gradients, at the end of a batch: an evaluation that forgets eval()."""
+    source = """
+    def train():
+        model = make(); optimizer = sgd(model)
+        for step in range(4):
+            update(model, optimizer)
+            if step % 2:
+                with torch.no_grad():
+                    val_loss = F.cross_entropy(model(X), Y).item()
+        return weights(model), val_loss
+    """
+    assert lab.story(source) == "T( b s . b s V( v )V . b s . b s V( v )V . )T R"
+
+
 def test_in_a_loop_of_one_level(lab):
     """A loop over steps evaluates inside its batches."""
     source = """
