@@ -248,8 +248,8 @@ SHAPES = {
                         update(model, optimizer)
                 return seen, weights(model)
         """,
-        # The same model, called without gradients: a span of one call before each step.
-        "story": "T( E( b s . b V( v )V s . )E 2*[E( 2*[b V( v )V s .] )E] )T R",
+        # The same model, called without gradients: a part of the step that follows.
+        "story": "T( 3*[E( 2*[b s .] )E] )T R",
     },
     "an ensemble member at a time": {
         "source": """
