@@ -22,8 +22,10 @@ _MODES = ("auto", "must", "weights")
 _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
 FLAGS = ("strict", "quiet", "cost")
-_WORDS = ("plugins", "only", "disable", *FLAGS, "budget", "resume")
+_WORDS = ("plugins", "only", "disable", *FLAGS, "budget", "resume", "loops")
 VARIABLES = tuple(f"HOOKCORE_{word.upper()}" for word in _WORDS)
+ROLES = ("epoch", "batch", "validation", "ignore")
+"""What a user may say of a loop."""
 _TABLE = "[tool.hookcore] in pyproject.toml"
 
 
@@ -82,6 +84,7 @@ class Said:
     only: tuple[tuple[str, ...], Origin] | None = None
     switches: list[tuple[bool, Any, Origin]] = attrs.field(factory=list)  # (on?, which, where)
     options: list[tuple[str, str, Given]] = attrs.field(factory=list)
+    loops: dict[str, Given] = attrs.field(factory=dict)
 
 
 def key(name: str) -> str:
@@ -124,8 +127,8 @@ def from_call(call: Mapping[str, Any], caller: str) -> Said:
 def from_command(command: Mapping[str, Any]) -> Said:
     """Read the texts of ``-p`` and ``-o``, and the flags."""
     said = _from_typed(
-        {word: command.get(word) for word in (*FLAGS, "budget", "resume")},
-        lambda word: Origin(f"--{word}", Layer.COMMAND),
+        {word: command.get(word) for word in (*FLAGS, "budget", "resume", "loops")},
+        lambda word: Origin("--loop" if word == "loops" else f"--{word}", Layer.COMMAND),
     )
     for item in (name for text in command.get("plugins") or () for name in _names(text)):
         name = item.removeprefix("no:").strip()
@@ -189,7 +192,7 @@ def from_pyproject(file: Path) -> Said:
     def origin(_word: str) -> Origin:
         return Origin(_TABLE, Layer.PYPROJECT)
 
-    tables = {word: value for word, value in table.items() if isinstance(value, dict)}
+    tables = {w: value for w, value in table.items() if isinstance(value, dict) and w != "loops"}
     words = {word: value for word, value in table.items() if word not in tables}
     for word in sorted(set(words) - set(_WORDS)):
         way_out = nearest(word, _WORDS) or f"known are: {', '.join(_WORDS)}"
@@ -211,6 +214,7 @@ def _from_typed(words: Mapping[str, Any], origin: Callable[[str], Origin]) -> Sa
         if value is not None and not isinstance(value, bool):
             raise UsageError(f"{origin(word)}: {word} cannot be {value!r}", "it is true or false")
         setattr(said, word, value)
+    said.loops = dict(_loops(words.get("loops"), origin("loops")))
     said.budget = _share(words.get("budget"), origin("budget"))
     resume = words.get("resume")
     if resume is not None and not isinstance(resume, bool) and resume not in _MODES:
@@ -227,6 +231,22 @@ def _from_typed(words: Mapping[str, Any], origin: Callable[[str], Origin]) -> Sa
         for name in _strings(words.get(word), origin(word), word) or ():
             said.switches.append((word == "plugins", name, origin(word)))
     return said
+
+
+def _loops(value: Any, origin: Origin) -> Iterator[tuple[str, Given]]:
+    """Places and roles, of a table or of texts such as ``train.py:31=epoch``."""
+    texts = [value] if isinstance(value, str) else value or ()
+    if isinstance(texts, Mapping):
+        texts = [f"{place}={role}" for place, role in texts.items()]
+    for text in texts:
+        found = re.fullmatch(r"(.+:[1-9]\d*)\s*=\s*(\w+)", str(text).strip())
+        if found is None or found[2] not in ROLES:
+            raise UsageError(
+                f"{origin}: {text} says nothing of a loop",
+                f"it has the form FILE:LINE=ROLE, and a role is one of: {', '.join(ROLES)}",
+                nearest(found[2], ROLES) if found else "such as:  train.py:31=epoch",
+            )
+        yield found[1].strip(), Given(found[2], Origin(f"{origin} {text}", origin.layer))
 
 
 def _share(value: Any, origin: object) -> float | None:

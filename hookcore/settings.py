@@ -42,6 +42,7 @@ class Settings:
         cost: End the run with a table of what each plugin cost.
         budget: Share of the time that an observer's hooks in batches may take, or None.
         resume: None, ``"auto"``, ``"must"`` or ``"weights"``.
+        loops: What the user says of loops, by ``FILE:LINE``.
         plugins: Named plugins, in the order in which they were named.
         only: The only plugins to load, or None.
         only_origin: Where ``only`` was typed.
@@ -57,6 +58,7 @@ class Settings:
     cost: bool = False
     budget: float | None = None
     resume: ResumeMode | None = None
+    loops: Mapping[str, Given] = attrs.field(factory=dict)
     plugins: tuple[Added, ...] = ()
     only: tuple[str, ...] | None = None
     only_origin: Origin = _BY_HAND
@@ -128,7 +130,7 @@ def resolve(
 
     Args:
         call: ``plugins``, ``only``, ``disable``, ``options``, ``strict``, ``quiet``, ``cost``,
-            ``budget``, ``resume`` as given to the call; None means not given.
+            ``budget``, ``resume``, ``loops`` as given to the call; None means not given.
         command: The same words as typed: ``plugins`` are the texts of ``-p``, ``options`` those of
             ``-o``.
         environ: Usually ``os.environ``.
@@ -174,6 +176,7 @@ def _merge(layers: list[Said]) -> Settings:
         flags |= {f: v for f in FLAGS if (v := getattr(said, f)) is not None}
         if said.budget is not None:
             flags["budget"] = said.budget or None
+        flags["loops"] = {**flags.get("loops", {}), **said.loops}
         if said.resume is not None:
             flags["resume"] = said.resume or None
         if said.only is not None:

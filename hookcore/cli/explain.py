@@ -14,17 +14,18 @@ from hookcore.cli.explanation import Explanation
 from hookcore.cli.probing import (
     decorated,
     folders_of,
-    loaded,
     place_options,
     plugin_options,
     relative,
+    settings_of,
     split,
     target_options,
 )
 from hookcore.cli.run import LikePython
 from hookcore.errors import UsageError
-from hookcore.plugins import Plugins
+from hookcore.plugins import Plugins, load
 from hookcore.scratch import Copy, InPlace, Outcome, Workplace, attempt
+from hookcore.settings import Settings
 
 _CHILD = "hookcore.plain.trial.child"
 
@@ -49,6 +50,13 @@ _CHILD = "hookcore.plain.trial.child"
     ),
     *place_options,
     click.option("-v", "--verbose", is_flag=True, help="Show what the script printed."),
+    click.option(
+        "--loop",
+        "loops",
+        metavar="FILE:LINE=ROLE",
+        multiple=True,
+        help="As in hookcore run.",
+    ),
     *target_options,
 )
 def explain(
@@ -60,6 +68,7 @@ def explain(
     max_copy: int,
     as_json: bool,
     verbose: bool,
+    loops: tuple[str, ...],
     module: str | None,
     target: tuple[str, ...],
 ) -> int:
@@ -70,11 +79,14 @@ def explain(
     """
     name, argv, is_module = split(module, target)
     trial = _Trial(name=name, argv=argv, is_module=is_module, steps=steps, timeout=timeout)
-    active = loaded(name, is_module=is_module, plugins=plugins, options=options)
+    settings = settings_of(
+        name, is_module=is_module, plugins=plugins, options=options, loops=loops
+    )
+    active = load(settings)
     folders = folders_of(name, argv, is_module=is_module, command="explain")
     place = InPlace(folders) if in_place else Copy(folders, max_copy)
     with place:
-        explanation = trial.run(place, active)
+        explanation = trial.run(place, settings, active)
     if as_json:
         click.echo(json.dumps(explanation.data, indent=2))
     else:
@@ -94,7 +106,7 @@ class _Trial:
     steps: int
     timeout: float
 
-    def run(self, place: Workplace, active: Plugins) -> Explanation:
+    def run(self, place: Workplace, settings: Settings, active: Plugins) -> Explanation:
         """Try it, and put together what is known then.
 
         Raises:
@@ -105,7 +117,7 @@ class _Trial:
             report, output, stack = (folder / part for part in ("report", "output", "stack"))
             outcome = attempt(
                 _CHILD,
-                self._request(place, report, stack),
+                self._request(place, settings, report, stack),
                 folder=place.inside(Path.cwd()),
                 output=output,
                 mark=report,
@@ -130,13 +142,18 @@ class _Trial:
             active,
         )
 
-    def _request(self, place: Workplace, report: Path, stack: Path) -> str:
+    def _request(
+        self, place: Workplace, settings: Settings, report: Path, stack: Path
+    ) -> str:
         return json.dumps(
             {
                 "target": self.name if self.is_module else place.typed(self.name),
                 "argv": [place.typed(argument) for argument in self.argv],
                 "is_module": self.is_module,
                 "steps": self.steps,
+                "loops": {
+                    at: (given.value, str(given.origin)) for at, given in settings.loops.items()
+                },
                 "places": {str(folder): str(copy) for folder, copy in place.places.items()},
                 "folder": str(Path.cwd()),
                 "report": str(report),

@@ -174,7 +174,12 @@ class Explanation:
 def _loops(loops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for loop in loops:
         yield f"  {loop['role']:<{_HEAD}} {loop['where']}  {_head(loop)}"
-        yield from _wrapped(" " * (_HEAD + 3), loop["reason"])
+        indent = " " * (_HEAD + 3)
+        yield from _wrapped(indent, loop["reason"])
+        if loop["controlled"]:
+            yield from _wrapped(indent, f"controlled: {loop['controlled']}")
+        if loop["not"]:
+            yield from _wrapped(indent, f"not: {loop['not']}")
 
 
 def _head(loop: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import click
 
 from hookcore.errors import HookcoreError
 from hookcore.plugins import Plugins, load
-from hookcore.settings import resolve
+from hookcore.settings import Settings, resolve
 
 _INSTALLED = {"site-packages", "dist-packages"}
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -98,10 +98,26 @@ def loaded(
     Raises:
         UsageError: What was typed is wrong.
     """
+    return load(settings_of(name, is_module=is_module, plugins=plugins, options=options))
+
+
+def settings_of(
+    name: str,
+    *,
+    is_module: bool,
+    plugins: tuple[str, ...],
+    options: tuple[str, ...],
+    loops: tuple[str, ...] = (),
+) -> Settings:
+    """The settings that a run would have.
+
+    Raises:
+        UsageError: What was typed is wrong.
+    """
     script = Path(name)
     folder = script.parent if not is_module and script.exists() else Path.cwd()
-    command = {"plugins": plugins, "options": options}
-    return load(resolve(call=None, command=command, environ=os.environ, folder=folder))
+    command = {"plugins": plugins, "options": options, "loops": loops}
+    return resolve(call=None, command=command, environ=os.environ, folder=folder)
 
 
 def relative(path: Path) -> str:

@@ -62,6 +62,13 @@ def _end_options_at_module(args: list[str], with_value: Container[str]) -> list[
     metavar="SHARE",
     help="Call an observer less often that takes more of the time, such as 1%.",
 )
+@click.option(
+    "--loop",
+    "loops",
+    metavar="FILE:LINE=ROLE",
+    multiple=True,
+    help="Say what a loop is: epoch, batch, validation or ignore.",
+)
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
 @click.argument("target", metavar="SCRIPT ARGS...", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -73,6 +80,7 @@ def run(
     quiet: bool,
     cost: bool,
     budget: str | None,
+    loops: tuple[str, ...],
     module: str | None,
     target: tuple[str, ...],
 ) -> Callable[[], Any]:
@@ -92,6 +100,7 @@ def run(
         "quiet": quiet or None,
         "cost": cost or None,
         "budget": budget,
+        "loops": loops,
     }
     script = Path(name)
     folder = script.parent if module is None and script.exists() else Path.cwd()

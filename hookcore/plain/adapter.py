@@ -11,6 +11,7 @@ from hookcore.plain import gate, table
 from hookcore.plain.declared import Declared
 from hookcore.plain.evaluation import Evaluation
 from hookcore.plain.loggers import Loggers
+from hookcore.plain.overrides import Overrides
 from hookcore.plain.recognition import Recognition
 from hookcore.plain.scalars import Scalars
 from hookcore.plain.sites import BatchLoop, ForLoop, Loop, MeasuredBatchLoop, WhileLoop, loaders_in
@@ -53,6 +54,7 @@ class Plain:
         given: Values that generated code takes back into a frame.
         calls: Whether calls of the instrumented function may be the epochs.
         batch_loop: What a ``for`` becomes that is known as the batch loop.
+        overrides: What the user says of loops by their places.
         unfollowed: What trains where no loop is seen.
         evaluated_at: Sites of loops that validated, in the order they were met.
         entries: How often a site has been entered, less one.
@@ -80,6 +82,7 @@ class Plain:
         self.given: dict[str, Any] = {}
         self.calls = calls
         self.batch_loop: type[BatchLoop] = BatchLoop
+        self.overrides = Overrides({})
         self.unfollowed = Unfollowed(self)
         self.evaluated_at: dict[int, None] = {}
         self.idle: set[int] = set()
@@ -98,6 +101,7 @@ class Plain:
     def attach(self, run: Run, life: Life) -> None:
         """Begin to listen; the run's first event has not fired yet."""
         self.run, self.life = run, life
+        self.overrides = Overrides(run.settings.loops)
         if life.dispatch.ledger is not None:
             self.batch_loop = MeasuredBatchLoop
         self.saves = life.events.on_checkpoint_save is not None
@@ -120,6 +124,7 @@ class Plain:
         if self.pending is not None and how in ("finished", "stopped"):
             self.pending.ended(self.run)
         self.unfollowed.say()
+        self.overrides.tell_strays(self.run)
 
     def notice_torch(self) -> None:
         """Arm the taps as soon as torch is there; importing it is the user's to do."""
@@ -151,8 +156,7 @@ class Plain:
     def declared(self, declared: Declared[Any], site: table.Site) -> Iterable[Any]:
         """A loop that is not rewritten runs over ``hookcore.epochs(...)`` or ``batches(...)``."""
         for loop in self.stack:
-            role = loop.site.role_comment
-            if loop.frame == declared.frame and loop.declared and role == declared.role:
+            if loop.frame == declared.frame and loop.declared and loop.said == declared.role:
                 # No epoch lies in an epoch: a break, of which nothing told, has left that one.
                 self._unwind_above(loop, "broke")
                 self._close(loop, "broke")
@@ -167,7 +171,8 @@ class Plain:
         if loop is None:
             self.notice_torch()
             loop = WhileLoop(self, table.SITES[site_id], frame)
-            loop.role = self.recognition.role_on_entry(site_id)
+            loop.said = self.overrides.role(loop.site)
+            loop.role = self.recognition.role_on_entry(loop)
             self.enter(loop)
             return True
         if loop.inside:
@@ -266,7 +271,9 @@ class Plain:
                 self._watch_unknown(loop, item)
             return
         if role == "validation":
-            return  # a batch of it begins when the model is called
+            if loop.said == "validation":
+                self.evaluation.declared(loop)
+            return  # else a batch of it begins when the model is called
         if self.unusual and role != "between":
             self.evaluation.over()
         if role in ("epoch", "both"):
@@ -526,12 +533,14 @@ class Plain:
 
     def _for_loop(self, site: table.Site, iterable: Any, frame: int) -> ForLoop:
         self.notice_torch()
+        said = self.overrides.role(site)
         if type(iterable) is Declared:
-            site.role_comment = iterable.role
-            iterable = iterable.iterable
-        role = self.recognition.role_on_entry(site.id)
-        loop = (self.batch_loop if role == "batch" else ForLoop)(self, site, frame, iterable)
-        loop.role = role
+            said, iterable = iterable.role, iterable.iterable
+        loop = ForLoop(self, site, frame, iterable)
+        loop.said = said
+        loop.role = self.recognition.role_on_entry(loop)
+        if loop.role == "batch":
+            loop.__class__ = self.batch_loop
         return loop
 
     def _show_for_capture(self, loop: Loop) -> None:
@@ -578,7 +587,7 @@ class Plain:
         loop.key = item if type(item) in (int, str) else None
         if self.taps is not None:
             loop.over_models = self.taps.trains_itself(item)
-        elif loop.site.role_comment == "batch":
+        elif loop.said == "batch":
             self.recognition.learn(None)
 
     def _learn_without_step(self, loop: Loop) -> None:
@@ -589,7 +598,7 @@ class Plain:
         """
         taps = self.taps
         by_hand = loop.backward_in == loop.index and taps is not None and taps.without_optimizer()
-        if by_hand or loop.site.role_comment in ("epoch", "batch"):
+        if by_hand or loop.said in ("epoch", "batch"):
             loop.inside = True  # for those who ask: the iteration is just being left
             self.recognition.learn(None)
             loop.inside = False
@@ -665,7 +674,7 @@ class Plain:
                 for site_id, n in inside.items():
                     counts[site_id] = counts.get(site_id, 0) + n
         site = loop.site
-        if loop.stepped or loop.evaluated or site.may_step or site.role_comment:
+        if loop.stepped or loop.evaluated or site.may_step or loop.said:
             return
         # Not after one pass: the first epoch may only warm up, and a loader's loop is slow anyway.
         seen = self._unmoved[site.id] = self._unmoved.get(site.id, 0) + loop.index + 1

@@ -118,6 +118,16 @@ class Evaluation:
         """Whether a loop goes over a loader, and nothing in its own source trains."""
         return not loop.site.may_step and bool(loaders_in(loop.iterable))
 
+    def declared(self, loop: Loop) -> None:
+        """An iteration begins of a loop that the user says is a validation's."""
+        life = self._host.life
+        if not life.in_validation:
+            self._open(_reporting_frame(loop))
+        loop.evaluated = True
+        self._host.evaluated_at.setdefault(loop.site.id)
+        self._at = (id(loop), loop.index)
+        life.start_validation_batch()
+
     def passed(self, loop: Loop) -> None:
         """A loop that may be an evaluation has gone round; no call of a model was heard in it."""
         if not self._trains_in_eval and not self._host.life.in_validation:

@@ -79,6 +79,7 @@ def run(
     cost: bool | None = None,
     budget: str | None = None,
     resume: bool | str | None = None,
+    loops: Mapping[str, str] | None = None,
     name: str = "run",
 ) -> RunByHand:
     """Open a run by hand, around code that cannot be rewritten or is no torch loop.
@@ -104,6 +105,7 @@ def run(
         cost: End the run with a table of what each plugin cost.
         budget: Call an observer less often that takes more of the time than this, ``"1%"``.
         resume: Continue from a checkpoint: True, ``"must"`` or ``"weights"``.
+        loops: What a loop is, by its place: ``{"train.py:31": "epoch"}``.
         name: What default paths are made of.
 
     Raises:
@@ -112,6 +114,7 @@ def run(
     call = {
         "plugins": plugins, "only": only, "disable": disable, "options": options,
         "strict": strict, "quiet": quiet, "cost": cost, "budget": budget, "resume": resume,
+        "loops": loops,
     }  # fmt: skip
     return RunByHand(name, lambda: settings_of_call(call, "run"))
 

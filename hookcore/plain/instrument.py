@@ -151,6 +151,7 @@ def instrument(
     cost: bool | None = None,
     budget: str | None = None,
     resume: bool | str | None = None,
+    loops: Mapping[str, str] | None = None,
 ) -> Instrumented[P, R]: ...
 
 
@@ -166,6 +167,7 @@ def instrument(
     cost: bool | None = None,
     budget: str | None = None,
     resume: bool | str | None = None,
+    loops: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[P, R]], Instrumented[P, R]]: ...
 
 
@@ -181,6 +183,7 @@ def instrument(
     cost: bool | None = None,
     budget: str | None = None,
     resume: bool | str | None = None,
+    loops: Mapping[str, str] | None = None,
 ) -> Any:
     """Inject the life of a training into a loop that knows nothing of it.
 
@@ -201,6 +204,8 @@ def instrument(
         cost: End the run with a table of what each plugin cost.
         budget: Call an observer less often that takes more of the time than this, ``"1%"``.
         resume: Continue from the last checkpoint: True, ``"must"`` or ``"weights"``.
+        loops: What a loop is, by its place: ``{"train.py:31": "epoch"}``. A role is ``epoch``,
+            ``batch``, ``validation`` or ``ignore``.
 
     Returns:
         An object that is called as the loop was, with ``run``, ``close()`` and ``restore()``.
@@ -214,6 +219,7 @@ def instrument(
     call = {
         "plugins": plugins, "only": only, "disable": disable, "options": options,
         "strict": strict, "quiet": quiet, "cost": cost, "budget": budget, "resume": resume,
+        "loops": loops,
     }  # fmt: skip
     if loop is None:
         return functools.partial(_instrumented, call=call)

@@ -48,13 +48,15 @@ class Recognition:
         self.by_call = False
         self._known.clear()
 
-    def role_on_entry(self, site: int) -> LoopRole | None:
+    def role_on_entry(self, loop: Loop) -> LoopRole | None:
         """What a loop is as it begins: known from before in this fit, or nothing yet.
 
         The outermost loop's second entry is another fit. One loop that trains or tests by a flag
         is nothing until a step tells.
         """
-        role = self._known.get(site)
+        if loop.said == "validation" and self.roles is not None:
+            return "validation"
+        role = self._known.get(loop.site.id)
         taps = self._host.taps
         if role not in ("batch", "between") or self.one_level or self._host.life.in_batch:
             return None

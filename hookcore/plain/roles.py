@@ -74,7 +74,7 @@ def may_have_role(loop: Loop) -> bool:
 
     One that is fetching cannot: what trains then is its iterable, a generator.
     """
-    ours = loop.site.role_comment not in ("ignore", "validation")
+    ours = loop.said not in ("ignore", "validation")
     return ours and loop.inside and loop.role != "validation"
 
 
@@ -88,7 +88,7 @@ def _only_steps(loops: Sequence[Loop]) -> bool:
 
 def _one_level(loop: Loop) -> Roles:
     site = loop.site
-    if site.role_comment == "epoch":
+    if loop.said == "epoch":
         return Roles(loop, loop, (), True, f"{site.where} is declared as the loop of epochs")
     named = next((name for name in (*site.targets, *site.mentions) if _EPOCH_NAME.search(name)), "")
     if named:
@@ -97,4 +97,4 @@ def _one_level(loop: Loop) -> Roles:
 
 
 def _declared(loops: Sequence[Loop], role: str) -> Loop | None:
-    return next((loop for loop in loops if loop.site.role_comment == role), None)
+    return next((loop for loop in loops if loop.said == role), None)

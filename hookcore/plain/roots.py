@@ -116,6 +116,11 @@ def is_standard_library(path: str) -> bool:
     return _INSTALLED.isdisjoint(parts) and any(_inside(path, place) for place in _standard())
 
 
+def is_installed(path: str) -> bool:
+    """Whether a file lies in a ``site-packages``."""
+    return not _INSTALLED.isdisjoint(path.split(os.sep))
+
+
 def _spellings(path: str) -> Iterator[str]:
     """A path as it was typed and, where links lead elsewhere, as it is."""
     absolute = os.path.abspath(path)

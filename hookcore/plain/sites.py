@@ -38,6 +38,7 @@ class Loop:
             kept until roles are known, for the replay.
         total: Iterations to come in all, None where it cannot be known.
         samples: Samples in the batches begun so far, None where the items do not tell.
+        said: What the user says that it is, or None.
         key: The current item where it is a number or a text, while no fit is known; else None.
         over_models: Whether it iterates over models or optimizers, each stepping in turn.
         declared: Whether it is not rewritten, and only its iterable tells of it.
@@ -51,7 +52,8 @@ class Loop:
     __slots__ = (
         "backward_in", "began", "declared", "entered", "entered_in", "entry", "evaluated", "first",
         "frame", "history", "host", "index", "inside", "iterable", "iterator", "key", "over_models",
-        "prologue", "role", "samples", "since", "site", "stepped", "steps", "total", "validations",
+        "prologue", "role", "said", "samples", "since", "site", "stepped", "steps", "total",
+        "validations",
     )  # fmt: skip
 
     def __init__(self, host: Plain, site: Site, frame: int, iterable: Any = None) -> None:
@@ -72,6 +74,7 @@ class Loop:
         self.history: dict[int, dict[int, int]] = {}
         self.total: int | None = None
         self.samples: int | None = None
+        self.said: str | None = None
         self.key: int | str | None = None
         self.over_models = False
         self.declared = False

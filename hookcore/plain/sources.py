@@ -4,6 +4,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import inspect
 import linecache
 import zipfile
 from pathlib import Path
@@ -11,12 +12,19 @@ from types import CodeType, FunctionType
 
 from hookcore.errors import NotRewritable
 from hookcore.plain.roots import is_cell, is_standard_library, never
-from hookcore.plain.unfollowed import SUSPENDED
 from hookcore.plain.unwrap import WAY_OUT
 
 _FUTURE = 0
 for _name in __future__.all_feature_names:
     _FUTURE |= getattr(__future__, _name).compiler_flag
+
+
+SUSPENDED = {
+    inspect.CO_GENERATOR: "a generator function, whose loop is suspended at each yield",
+    inspect.CO_COROUTINE: "a coroutine function",
+    inspect.CO_ASYNC_GENERATOR: "an asynchronous generator function",
+}
+"""Functions whose loops are not followed, by the flag of their code."""
 
 
 def require(function: FunctionType) -> None:

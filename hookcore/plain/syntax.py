@@ -10,6 +10,7 @@ from typing import TypeAlias
 import attrs
 
 from hookcore.errors import UsageError
+from hookcore.layers import ROLES
 
 Loop: TypeAlias = "ast.For | ast.While | Comprehension"
 Comprehension: TypeAlias = "ast.ListComp | ast.SetComp | ast.DictComp"
@@ -19,7 +20,6 @@ Shape: TypeAlias = "tuple[Shape, ...] | None"
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 LOOPS = (ast.For, ast.While, *COMPREHENSIONS)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-ROLES = ("epoch", "batch", "validation", "ignore")
 
 # fmt: off
 _SAFE_FUNCTIONS = frozenset({

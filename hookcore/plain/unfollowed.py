@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
 from types import FrameType
@@ -10,15 +9,12 @@ from typing import TYPE_CHECKING
 
 from hookcore.errors import three_parts
 from hookcore.plain import table
+from hookcore.plain.roots import is_installed
+from hookcore.plain.sources import SUSPENDED, source_of
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
 
-SUSPENDED = {
-    inspect.CO_GENERATOR: "a generator function, whose loop is suspended at each yield",
-    inspect.CO_COROUTINE: "a coroutine function",
-    inspect.CO_ASYNC_GENERATOR: "an asynchronous generator function",
-}
 _WAY_OUT = "what it does: hookcore explain     follow it: make it a plain function of one thread"
 
 
@@ -53,8 +49,8 @@ class Unfollowed:
 
     def no_loop(self) -> None:
         """A step, and no loop around it; none is missed where a training is recognised beside."""
-        if not self.suspended(0):
-            self._note("no loop of a rewritten file is around it", alone=True)
+        if not self.suspended(0) and not self._place:
+            self._note(_why_not(_caller()), alone=True)
 
     def in_thread(self) -> None:
         """A step in another thread than the run's."""
@@ -70,7 +66,7 @@ class Unfollowed:
 
     def _note(self, why: str, *, alone: bool = False) -> None:
         if not self._place or (self._alone and not alone):
-            self._place, self._why, self._alone = _place(), why, alone
+            self._place, self._why, self._alone = _place() or "an unknown place", why, alone
 
 
 def _suspended(until: int) -> FrameType | None:
@@ -83,18 +79,38 @@ def _suspended(until: int) -> FrameType | None:
     return None
 
 
-def _place() -> str:
-    """The innermost line of the user's files, or of any but torch's and ours."""
-    frame: FrameType | None = sys._getframe(3)
-    found = ""
+def _caller() -> FrameType | None:
+    """The innermost frame that is neither torch's nor ours."""
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        if _is_user_s(frame.f_code.co_filename):
-            return place
-        module = frame.f_globals.get("__name__", "").partition(".")[0]
-        found = found or ("" if module in ("torch", "hookcore") else place)
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("torch", "hookcore"):
+            return frame
         frame = frame.f_back
-    return found or "an unknown place"
+    return None
+
+
+def _place() -> str:
+    frame = _caller()
+    return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _why_not(frame: FrameType | None) -> str:
+    """Why no loop is seen around a frame."""
+    path = "" if frame is None else frame.f_code.co_filename
+    try:
+        source_of(path)
+    except LookupError as error:
+        return str(error.args[0])
+    reason = next((file.reason for file in table.FILES.values() if file.path == path), None)
+    if reason is not None:
+        return f"its file is left as it is: {reason}"
+    if is_installed(path):
+        return "its file belongs to an installed package: instrument() the method that trains"
+    if frame is not None and not _is_user_s(path):
+        loader = frame.f_globals.get("__loader__")
+        by = "was not loaded by Python's import" if loader is None else "was loaded by "
+        return f"its code {by}{'' if loader is None else type(loader).__name__}"
+    return "no loop of a rewritten file is around it"
 
 
 def _is_user_s(path: str) -> bool:

@@ -120,6 +120,7 @@ train()
     assert said.section("loops") == [
         f"batch          {desk.at('train.py', 'while True:')}  while in train()",
         "one loop round the step: its iterations are batches",
+        "controlled: its iterations are batches; a stop ends it",
     ]
     assert "train() returns None" in " ".join(said.section("stop"))
     assert "no validation was seen" in " ".join(said.section("not understood"))
@@ -247,3 +248,59 @@ asyncio.run(train())
     said = desk.explain("train.py")
     assert said.code == 1
     assert "inside train(), an async function" in " ".join(said.section("not understood"))
+
+
+def test_two_verdicts(desk):
+    """Of every loop: what is controlled in it, and what is not, with the reason and the place."""
+    desk.write("train.py", MODEL + """
+def stream(model, optimizer):
+    for i in range(0, 64, 8):
+        optimizer.step()
+        yield i
+
+
+def train():
+    model, optimizer = made()
+    for number in range(5):
+        for chunk in range(2):
+            for i in range(0, 64, 8):
+                loss = step(model, optimizer, i)
+        for i in range(0, 64, 16):
+            model.forward(x[i : i + 8])
+    if loss < 0:
+        for i in range(3):
+            optimizer.step()
+
+
+train()
+""")
+    where = desk.at("train.py", "for number in range(5):")
+    inner = desk.at("train.py", "for i in range(0, 64, 16):")
+    said = desk.explain(
+        "--json", "--loop", f"{inner}=validation", "--loop", f"{where}=epoch", "train.py"
+    )
+    assert said.code == 0
+    loops = {loop["role"]: loop for loop in said.data["loops"]}
+    assert loops["epoch"]["reason"] == f"declared by --loop {where}=epoch"
+    assert loops["validation"]["where"] == inner
+    assert loops["validation"]["reason"] == f"declared by --loop {inner}=validation"
+    assert all(loop["controlled"] or loop["not"] for loop in loops.values())
+    others = {loop["where"]: loop["not"] for loop in said.data["other_loops"]}
+    assert others[desk.at("train.py", "for i in range(3):")] == "was not reached in the trial"
+    generator = int(desk.at("train.py", "def stream(model, optimizer):").rpartition(":")[2]) + 1
+    assert "stream() is a generator function" in others[f"train.py:{generator}"]
+
+
+def test_a_comment_that_ignores(desk):
+    """It is said that it took."""
+    desk.write("train.py", MODEL + """
+model, optimizer = made()
+for number in range(2):  # hookcore: ignore
+    for epoch in range(5):
+        for i in range(0, 64, 8):
+            step(model, optimizer, i)
+""")
+    said = desk.explain("--json", "train.py")
+    at = desk.at("train.py", "for number in range(2):  # hookcore: ignore")
+    loops = {loop["where"]: loop for loop in said.data["loops"]}
+    assert loops[at]["reason"] == "declared by its comment, # hookcore: ignore"

@@ -30,7 +30,7 @@ from hookcore.plain.trial.host import Trial
 from hookcore.plain.trial.places import Places, move_path
 from hookcore.plain.trial.tally import Tally
 from hookcore.plugins import PluginRecord
-from hookcore.settings import Settings
+from hookcore.settings import Given, Layer, Origin, Settings
 from hookcore.training import Run
 
 
@@ -43,6 +43,7 @@ class Request:
         argv: Its arguments.
         is_module: Whether it is a module.
         steps: Iterations of a loop.
+        loops: What the user says of loops: role and where that was said, by ``FILE:LINE``.
         places: Folders as the user knows them, to where they lie now.
         folder: The working folder as the user knows it.
         report: File that takes what was found; there as soon as a fit is recognised.
@@ -53,6 +54,7 @@ class Request:
     argv: list[str]
     is_module: bool
     steps: int
+    loops: dict[str, tuple[str, str]]
     places: dict[str, str]
     folder: str
     report: str
@@ -92,7 +94,7 @@ class _Script:
         name = self._request.target
         run = Run(
             name=name if self._request.is_module else Path(name).stem,
-            settings=Settings(quiet=True),
+            settings=Settings(quiet=True, loops=self._loops()),
             argv=self._request.argv,
         )
         manager = Manager()
@@ -105,6 +107,12 @@ class _Script:
         with Finder(self._target.roots):
             life.start_run()
             self._leave(self._outcome())
+
+    def _loops(self) -> dict[str, Given]:
+        return {
+            place: Given(role, Origin(said, Layer.COMMAND))
+            for place, (role, said) in self._request.loops.items()
+        }
 
     def _outcome(self) -> dict[str, Any]:
         try:

@@ -29,11 +29,17 @@ def doubts(host: Trial, where: Where) -> list[str]:
         if file.reason is not None
     ]
     found += [
-        f"{where(one.path, one.line)}: {one.name}() is {_a(one.kind)}, and its loops are not seen"
+        f"{where(one.path, one.line)}: {one.name}() is {article(one.kind)}, "
+        "and its loops are not seen"
         for one in unseen()
     ]
     found += _nothing(host, where) if host.life.fit is None else _little(host, where)
     return list(dict.fromkeys(found))
+
+
+def article(kind: str) -> str:
+    """A word for people, with its article."""
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _nothing(host: Trial, where: Where) -> Iterator[str]:
@@ -49,11 +55,18 @@ def _nothing(host: Trial, where: Where) -> Iterator[str]:
     if strays.backward is not None:
         at = where(strays.backward.path, strays.backward.line)
         yield f"no optimizer of torch stepped; a backward pass was started at {at}"
+        if _compiled_something():
+            yield "what happens inside a function that torch.compile has compiled is not heard"
     elif host.run.fits == 0:
         yield "no optimizer stepped, and no backward pass was started"
     # Imported by multiprocessing when the first process of that kind is started.
     if any(name.startswith("multiprocessing.popen_") for name in tuple(sys.modules)):
         yield "the script started other processes; what trains in them is not seen"
+
+
+def _compiled_something() -> bool:
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return dynamo is not None and bool(dynamo.counters["stats"])
 
 
 def _stray(place: Place, where: Where) -> str:
@@ -65,7 +78,7 @@ def _stray(place: Place, where: Where) -> str:
         )
     if place.suspended:
         return (
-            f"an optimizer steps at {at} inside {place.suspender}(), {_a(place.suspended)}, "
+            f"an optimizer steps at {at} inside {place.suspender}(), {article(place.suspended)}, "
             "whose loops are not seen"
         )
     if place.caller is not None:
@@ -101,7 +114,3 @@ def _little(host: Trial, where: Where) -> Iterator[str]:
             yield _stray(place, where)
     if not fit.models:
         yield "no torch module owns the parameters that are trained: there is no model to plugins"
-
-
-def _a(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ from hookcore.plain import table
 from hookcore.plain.roles import Roles
 from hookcore.plain.sites import Loop
 from hookcore.plain.table import Site
-from hookcore.plain.trial.doubts import doubts
+from hookcore.plain.trial.doubts import article, doubts
 from hookcore.plain.trial.host import Drawn, Met, Trial
 from hookcore.plain.trial.stopping import stopping
 from hookcore.plain.trial.tally import Tally
+from hookcore.plain.trial.unseen import unseen
 
 if TYPE_CHECKING:
     from hookcore.plain.trial.names import Names
@@ -69,22 +71,45 @@ def findings(host: Trial, tally: Tally, where: Where) -> dict[str, Any]:
 def _loops(host: Trial, roles: Roles, where: Where) -> Iterator[dict[str, Any]]:
     fit = host.life.fit
     assert fit is not None
+    resume = _resume(host)
+    resumes = "" if resume["possible"] else f"no resume begins at it: {resume['why']}"
     for loop in host.stack[: host.stack.index(roles.outer)]:
         why = "each of its iterations is a fit of its own: the trained parameters, or their "
         why += "optimizer, are made anew in it"
-        yield _row("around the fit", loop.site, _total(host, loop), why, where)
+        why = _with_origin(host, loop, "ignore", why)
+        row = _row("around the fit", loop.site, _total(host, loop), why, where)
+        yield {**row, "controlled": "", "not": "no event is its own, and no stop ends it"}
     if roles.epochs:
-        yield _row("epoch", roles.outer.site, _total(host, roles.outer), roles.reason, where)
+        why = _with_origin(host, roles.outer, "epoch", roles.reason)
+        row = _row("epoch", roles.outer.site, _total(host, roles.outer), why, where)
+        yield {**row, "controlled": "its iterations are epochs; a stop ends it", "not": resumes}
     for loop in roles.between:
         why = "stands between the epochs and the batches; plugins hear nothing of it"
-        yield _row("between", loop.site, _total(host, loop), why, where)
+        row = _row("between", loop.site, _total(host, loop), why, where)
+        controlled = "a stop that is for now ends it"
+        yield {**row, "controlled": controlled, "not": "its iterations are no event"}
     if roles.batch is not roles.outer or not roles.epochs:
         inner = "the innermost loop around the optimizer's step"
-        why = inner if roles.epochs else roles.reason
-        yield _row("batch", roles.batch.site, _total(host, roles.batch), why, where)
+        why = _with_origin(host, roles.batch, "batch", inner if roles.epochs else roles.reason)
+        row = _row("batch", roles.batch.site, _total(host, roles.batch), why, where)
+        now = "that is for now " if roles.epochs else ""
+        controlled = f"its iterations are batches; a stop {now}ends it"
+        yield {**row, "controlled": controlled, "not": "" if roles.epochs else resumes}
     for number in host.evaluated_at:
         site, met = table.SITES[number], host.met.get(number, Met())
-        yield _row("validation", site, met.total, _EVALUATED, where)
+        said = host.overrides.role(site) == "validation"
+        why = f"declared by {host.overrides.origin(site)}" if said else _EVALUATED
+        row = _row("validation", site, met.total, why, where)
+        controlled = "its iterations are batches of a validation"
+        yield {**row, "controlled": controlled, "not": "a stop does not end it"}
+
+
+def _with_origin(host: Trial, loop: Loop, role: str, reason: str) -> str:
+    """Why a loop has its role, and who said so."""
+    if loop.said != role:
+        return reason
+    origin = host.overrides.origin(loop.site)
+    return f"declared by {origin}" if origin else reason
 
 
 def _row(role: str, site: Site, total: int | None, why: str, where: Where) -> dict[str, Any]:
@@ -114,12 +139,23 @@ def _others(host: Trial, where: Where) -> Iterator[dict[str, Any]]:
         met = host.met.get(site.id)
         if met is None and not site.may_step:
             continue
-        yield _row("none", site, None if met is None else met.total, _why_none(site, met), where)
+        why = _why_none(host, site, met)
+        row = _row("none", site, None if met is None else met.total, why, where)
+        yield {**row, "controlled": "", "not": why}
+    for one in unseen():
+        for loop in one.loops:
+            kind = "for" if isinstance(loop, (ast.For, ast.AsyncFor)) else "while"
+            why = f"{one.name}() is {article(one.kind)}: its loops are not followed"
+            yield {
+                "role": "none", "where": where(one.path, loop.lineno), "kind": kind,
+                "scope": one.name, "total": None, "reason": why, "controlled": "", "not": why,
+            }  # fmt: skip
 
 
-def _why_none(site: Site, met: Met | None) -> str:
-    if site.role_comment == "ignore":
-        return "its comment says # hookcore: ignore"
+def _why_none(host: Trial, site: Site, met: Met | None) -> str:
+    said = host.overrides.role(site)
+    if said is not None:
+        return f"{host.overrides.origin(site)} says: {said}"
     if met is None:
         return "was not reached in the trial"
     if met.over_models:

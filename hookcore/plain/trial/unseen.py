@@ -20,12 +20,14 @@ class Unseen:
         line: Line of its ``def``.
         name: Its name.
         kind: Why it is left as it is.
+        loops: Its loops that call a method named ``step``, ``backward`` or ``zero_grad``.
     """
 
     path: str
     line: int
     name: str
     kind: str
+    loops: tuple[ast.For | ast.AsyncFor | ast.While, ...]
 
 
 def unseen() -> Iterator[Unseen]:
@@ -36,12 +38,12 @@ def unseen() -> Iterator[Unseen]:
                 continue
             scope = syntax.scope_of(node)
             suspended = scope.suspends or isinstance(node, ast.AsyncFunctionDef)
-            if suspended and any(map(_trains, ast.walk(node))):
+            loops = tuple(
+                inner
+                for inner in ast.walk(node)
+                if isinstance(inner, (ast.For, ast.AsyncFor, ast.While))
+                and any(map(syntax.is_training_call, ast.walk(inner)))
+            )
+            if suspended and loops:
                 kind = "generator function" if scope.suspends else "async function"
-                yield Unseen(file.path, node.lineno, node.name, kind)
-
-
-def _trains(node: ast.AST) -> bool:
-    return isinstance(node, (ast.For, ast.AsyncFor, ast.While)) and any(
-        map(syntax.is_training_call, ast.walk(node))
-    )
+                yield Unseen(file.path, node.lineno, node.name, kind, loops)
