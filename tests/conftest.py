@@ -176,10 +176,10 @@ class Lab:
         seed()
         return Outcome(_outcome(function, args), draw(), Recorder())
 
-    def play(self, function, *args, plugins=(), strict=True, quiet=False, measured=False):
+    def play(self, function, *args, plugins=(), strict=True, quiet=False, settings=None):
         """Call it inside a run with these plugins and, unless quiet, a recorder.
 
-        Measured, the run keeps a ledger and holds its observers to a budget.
+        With settings of hookcore's own, such as ``{"cost": True}``, it is opened as a user would.
         """
         recorder = Recorder()
         heard = (*plugins,) if quiet else (*plugins, recorder)
@@ -187,9 +187,9 @@ class Lab:
 
         def inside():
             opened = isolated_run(*heard, strict=strict)
-            if measured:
+            if settings is not None:
                 opened = hookcore.run(
-                    plugins=heard, only=[], strict=strict, quiet=True, cost=True, budget="1%"
+                    plugins=heard, only=[], strict=strict, quiet=True, **settings
                 )
             with opened as run:
                 kept.append(run)

@@ -338,7 +338,7 @@ def test_a_read_of_a_tensor_is_its_reader_s(lab, capsys):
 
     looks = plugin("looks", {"on_backward_end": on_backward_end, "on_batch_end": busy(0)})
     module = lab.module(LOOP)
-    lab.play(module.train, plugins=[looks], quiet=True, measured=True)
+    lab.play(module.train, plugins=[looks], quiet=True, settings={"cost": True})
     said = capsys.readouterr().err
     found = rows(said)
     assert found["looks", "on_backward_end"]["reads"] == 5 * (
@@ -359,7 +359,38 @@ def test_hookcore_s_own_work_has_rows(lab, capsys):
         },
         role="persist",
     )
-    lab.play(lab.module(LOOP).train, plugins=[saver], quiet=True, measured=True)
+    lab.play(lab.module(LOOP).train, plugins=[saver], quiet=True, settings={"cost": True})
     found = rows(capsys.readouterr().err)
     assert found["hookcore", "recognition"]["calls"] == 1
     assert found["hookcore", "capture"]["calls"] >= 2
+
+
+SCRIPT = """
+import torch
+
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for epoch in range(3):
+    for batch in range(4):
+        optimizer.zero_grad()
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+raise ValueError("the script's own")
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_a_script_that_fails_ends_with_its_table_and_its_own_traceback(child, tmp_path):
+    """Asked for on the command line or by the environment; the exit code is the script's."""
+    (tmp_path / "train.py").write_text(SCRIPT)
+    nothing = {"HOOKCORE_ONLY": ""}
+    typed = child("-m", "hookcore", "run", "-q", "--cost", "train.py", **nothing)
+    told = child("-m", "hookcore", "run", "-q", "train.py", **nothing, HOOKCORE_COST="1")
+    for done in (typed, told):
+        assert done.returncode == 1
+        assert re.search(r"hookcore: cost: 12 batches in .* us each; waiting for", done.stderr)
+        assert rows(done.stderr)["hookcore", "recognition"]["calls"] == 1
+        assert done.stderr.rstrip().endswith("ValueError: the script's own")
+        assert "ledger" not in done.stderr
+

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from hookcore.training import Fit, Role, Run
 
 _LONG_ENOUGH = 100
-"""Iterations, over all its entries, after which a loop in which nothing happens is let be."""
+"""Iterations, over all its entries, after which a loop in which nothing happens is let be.
+
+While no fit is known, that is: the first epochs may only warm up, and what is let be cannot be
+recognised by the first step. In a fit one pass is enough: a step outside of all batches takes it
+back, and so does the fit's end.
+"""
 
 
 class Plain:
@@ -58,7 +63,6 @@ class Plain:
         unfollowed: What trains where no loop is seen.
         evaluated_at: Sites of loops that validated, in the order they were met.
         entries: How often a site has been entered, less one.
-        idle: Sites that turned out not to matter.
         saves: Whether somebody listens for checkpoints.
     """
 
@@ -85,7 +89,6 @@ class Plain:
         self.overrides = Overrides({})
         self.unfollowed = Unfollowed(self)
         self.evaluated_at: dict[int, None] = {}
-        self.idle: set[int] = set()
         self.entries: dict[int, int] = {}
         self._head: Loop | None = None
         self._head_names: dict[str, Any] = {}
@@ -95,6 +98,7 @@ class Plain:
         self._wanted: set[int] = set()
         self._unheard: set[int] = set()
         self._unmoved: dict[int, int] = {}
+        self._let_be: set[int] = set()
 
     # -- the run ---------------------------------------------------------------------------
 
@@ -149,8 +153,6 @@ class Plain:
 
     def each(self, site_id: int, iterable: Iterable[Any], frame: int) -> Iterable[Any]:
         """A ``for`` is about to begin over ``iterable``."""
-        if site_id in self.idle and type(iterable) is not Declared:
-            return iterable
         return self._for_loop(table.SITES[site_id], iterable, frame)
 
     def declared(self, declared: Declared[Any], site: table.Site) -> Iterable[Any]:
@@ -376,6 +378,7 @@ class Plain:
         self.sizes = None
         self.loggers.forget()
         self.seen.clear()
+        self.look_again()
         self.unusual = self._cut = False
         self._wanted.clear()
         self._unheard.clear()
@@ -676,13 +679,20 @@ class Plain:
         site = loop.site
         if loop.stepped or loop.evaluated or site.may_step or loop.said:
             return
-        # Not after one pass: the first epoch may only warm up, and a loader's loop is slow anyway.
-        seen = self._unmoved[site.id] = self._unmoved.get(site.id, 0) + loop.index + 1
-        if seen < _LONG_ENOUGH or loaders_in(loop.iterable):
+        if loaders_in(loop.iterable):  # slow anyway, and likely to matter one day
             return
-        self.idle.add(site.id)
-        if isinstance(loop, WhileLoop):
+        if any(other.site is site for other in self.stack):  # it runs further out as well
+            return
+        seen = self._unmoved[site.id] = self._unmoved.get(site.id, 0) + loop.index + 1
+        if seen >= (_LONG_ENOUGH if self.life.fit is None else 1):
+            self._let_be.add(site.id)
             gate.dead[site.id] = None
+
+    def look_again(self) -> None:
+        """Loops that were let be are watched from their next entry on."""
+        for site in self._let_be:
+            gate.dead.pop(site, None)
+        self._let_be.clear()
 
 
 def _importing(module: Any) -> bool:

@@ -25,7 +25,7 @@ tails: dict[int, None] = {}
 frames: dict[int, None] = {}
 """Functions whose names somebody wants at their return."""
 dead: dict[int, None] = {}
-"""While sites that nobody watches: all of them outside a run."""
+"""Sites that nobody watches: those that turned out not to matter; outside a run each ``while``."""
 bound: dict[int, int] = {}
 """Bindings that happened: 1, or 2 once a validation has begun after them."""
 
@@ -54,7 +54,7 @@ def live() -> Plain | None:
 
 def each(site: int, iterable: Iterable[Item]) -> Iterable[Item]:
     """The head of a ``for`` or a comprehension: its iterable, watched if somebody cares."""
-    if host is None or compiling() or host.thread != get_ident():
+    if host is None or site in dead or compiling() or host.thread != get_ident():
         return iterable
     return host.each(site, iterable, id(sys._getframe(1)))
 
@@ -75,7 +75,7 @@ def begin(site: int) -> bool:
 
 def left(site: int) -> None:
     """Control has come past the loop: it is exhausted, or was broken out of."""
-    if host is not None and not compiling() and host.thread == get_ident():
+    if host is not None and site not in dead and not compiling() and host.thread == get_ident():
         host.left(site, id(sys._getframe(1)))
 
 

@@ -51,6 +51,7 @@ class Snippets:
             "end_lineno": place.end_lineno,
             "end_col_offset": place.end_col_offset,
         }
+        self._gates: dict[str, ast.Attribute] = {}
 
     # -- expressions
 
@@ -63,7 +64,10 @@ class Snippets:
         return ast.Constant(value, **self._at)
 
     def _gate(self, attribute: str) -> ast.Attribute:
-        return ast.Attribute(self.name(GATE), attribute, _LOAD, **self._at)
+        # One node however often it stands there: the compiler reads trees, it does not own them.
+        if attribute not in self._gates:
+            self._gates[attribute] = ast.Attribute(self.name(GATE), attribute, _LOAD, **self._at)
+        return self._gates[attribute]
 
     def call(self, function: str, *arguments: ast.expr) -> ast.Call:
         """``h.function(*arguments)``."""

@@ -237,9 +237,8 @@ def _functions(extra: Iterable[FunctionType]) -> list[FunctionType]:
     One pass over the collector's objects: ``gc.get_referrers`` of some hundred code objects
     compares every reference in the process with each of them.
     """
-    found = {id(item): item for item in gc.get_objects() if type(item) is FunctionType}
-    found.update((id(item), item) for item in extra)
-    return list(found.values())
+    found = [item for item in gc.get_objects() if type(item) is FunctionType]
+    return found + [item for item in extra if all(item is not one for one in found)]
 
 
 def _difference(code: CodeType) -> str:

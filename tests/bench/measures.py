@@ -104,7 +104,6 @@ class Watched(torch.utils.data.TensorDataset):
         self.most = 0
 
     def __getitems__(self, indices: list[int]) -> Any:
-        gc.collect()
         self.most = max(self.most, sum(known() is not None for known in self.alive))
         return indices
 
@@ -115,7 +114,7 @@ class Watched(torch.utils.data.TensorDataset):
         return made
 
 
-def live_batches(row: Row, steps: int = 10) -> int:
+def live_batches(row: Row, steps: int = 5) -> int:
     """Most tensors of earlier batches that are alive as the next one is fetched.
 
     A loop's own variables hold those of the batch before until they are bound anew: the bare

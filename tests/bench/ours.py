@@ -56,17 +56,24 @@ def hookcore_on(job: Job, only: Sequence[str] = PLUGINS, **call: Any) -> None:
 
 
 def opened(job: Job, only: Sequence[str], **call: Any) -> Any:
-    """A run with these plugins at their defaults; only the checkpoints' place is told."""
-    where = {"checkpoint": {"directory": str(job.folder)}} if "checkpoint" in only else None
-    return hookcore.run(only=only, options=where, **call)
+    """A run with these plugins at their defaults, but for the place and patience of all rows."""
+    options = {
+        "checkpoint": {"directory": str(job.folder)},
+        "earlystop": {"patience": loops.PATIENCE},
+    }
+    mine = {name: options[name] for name in only if name in options}
+    return hookcore.run(only=only, options=mine, **call)
 
 
 @functools.cache
 def instrumented() -> Any:
-    """A second copy of the loops with sites in it, so that the first one stays bare."""
+    """A second copy of the loops with sites in it, so that the first one stays bare.
+
+    Its attribute ``instrumented`` can take them back.
+    """
     folder = Path(tempfile.mkdtemp(prefix="bench-loops-"))
     module = module_of(folder, "bench_loops", Path(loops.__file__).read_text())
-    hookcore.instrument(module.train)
+    module.instrumented = hookcore.instrument(module.train)
     return module
 
 

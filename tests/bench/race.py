@@ -1,6 +1,7 @@
 """hookcore beside its rivals, on the same work: ``tox -e bench-rivals``.
 
-    python tests/bench/race.py [--only NAME ...] [--workload tiny] [--rounds 7] [--json FILE]
+    python tests/bench/race.py [--only NAME ...] [--workload tiny] [--rounds 7] [--no-import]
+                               [--json FILE]
 
 Each row runs in a process of its own, where four trainings take turns: the bare loop, the row with
 every feature off, the features written by hand, the row with its features on. Times are medians of
@@ -52,19 +53,22 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=RIVALS, default=list(RIVALS))
     parser.add_argument("--workload", nargs="+", choices=("tiny", "small"), default=["tiny"])
     parser.add_argument("--rounds", type=int, default=7, help="rounds of the timing")
+    parser.add_argument("--no-import", action="store_true", help="leave the import times out")
     parser.add_argument("--json", type=Path, help="write the answers there, too")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
-        _print_answer(arguments.row, arguments.workload[0], arguments.rounds)
+        _print_answer(arguments)
         return
-    answers = {}
+    answers: dict[str, list[dict[str, Any]]] = {}
     for workload in arguments.workload:
-        answers[workload] = [_ask(name, workload, arguments.rounds) for name in arguments.only]
+        answers[workload] = []
+        for name in arguments.only:
+            answers[workload].append(_ask(name, workload, arguments))
+            if arguments.json is not None:  # each row is worth keeping
+                arguments.json.write_text(json.dumps(answers, indent=1))
         print(f"\n{workload}: {_conditions(arguments.rounds)}\n")
         print("\n".join(table(answers[workload])), flush=True)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(answers, indent=1))
 
 
 def _conditions(rounds: int) -> str:
@@ -74,11 +78,12 @@ def _conditions(rounds: int) -> str:
     return f"Python {python}, torch {torch}, one thread, {rounds} rounds, {day}"
 
 
-def _ask(name: str, workload: str, rounds: int) -> dict[str, Any]:
+def _ask(name: str, workload: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One row, measured in a process of its own."""
     print(f"{workload}: {name} ...", file=sys.stderr, flush=True)
     command = [sys.executable, str(HERE), "--row", name]
-    command += ["--workload", workload, "--rounds", str(rounds)]
+    command += ["--workload", workload, "--rounds", str(arguments.rounds)]
+    command += ["--no-import"] if arguments.no_import else []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         done = subprocess.run(
             command,
@@ -100,10 +105,16 @@ def _ask(name: str, workload: str, rounds: int) -> dict[str, Any]:
 # -- in the row's own process ----------------------------------------------------------------
 
 
-def _print_answer(name: str, workload: str, rounds: int) -> None:
+def _print_answer(arguments: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    answer = _measure(name, workload, rounds)
+    answer = _measure(arguments.row, arguments.workload[0], arguments.rounds)
+    if not arguments.no_import and "failed" not in answer:
+        import measures
+        from rivals import RIVALS
+
+        statements = {"torch": "import torch", arguments.row: RIVALS[arguments.row].imports}
+        answer["import"] = measures.import_seconds(statements, 3)
     sys.__stdout__.write(f"\n{ANSWER}{json.dumps(answer)}\n")  # type: ignore[union-attr]
     sys.__stdout__.flush()  # type: ignore[union-attr]
     os._exit(0)  # no exit handlers: some rivals report or upload in theirs
@@ -142,7 +153,6 @@ def _measure(name: str, workload: str, rounds: int) -> dict[str, Any]:
         "us": {row: [one.step for one in samples] for row, samples in taken.items()},
         "same": [_same(taken["off"], taken["bare"]), _same(taken["on"], taken["hand"])],
         "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "import": measures.import_seconds({"torch": "import torch", name: rival.imports}),
     }
 
 
@@ -185,8 +195,9 @@ def _cells(answer: dict[str, Any]) -> Iterator[str]:
         yield f"{statistics.median(a - b for a, b in pairs):.0f}"
         yield f"{statistics.median(a / b for a, b in pairs):.2f}"
     yield f"{_added(answer, 'on', 'hand'):.0f}"
-    own = answer["import"].get(answer["name"])
-    yield "" if own is None else f"{own - answer['import']['torch']:.2f}"
+    times = answer.get("import", {})
+    own = times.get(answer["name"])
+    yield "" if own is None else f"{own - times['torch']:.2f}"
     yield f"{answer['mib']:.0f}"
     yield " / ".join(answer["same"])
     yield answer["note"]

@@ -259,7 +259,8 @@ def test_shapes_under_a_ledger(lab, shape):
     """Bit for bit, too, where every hook is measured and those that take too long rest."""
     bare, ours = lab.pair(textwrap.dedent(SHAPES[shape]))
     made = [plugin() for plugin in PLUGINS["all"]]
-    outcome = lab.play(ours.train, plugins=made, quiet=True, measured=True)
+    settings = {"cost": True, "budget": "1%"}
+    outcome = lab.play(ours.train, plugins=made, quiet=True, settings=settings)
     assert outcome.same == lab.bare(bare.train).same
     assert outcome.run.fit.epochs_done or not outcome.run.fit.has_epochs
 

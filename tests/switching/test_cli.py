@@ -79,6 +79,7 @@ def test_what_follows_the_script_is_the_script_s(capsys, launched, args, target,
 def test_options_arrive_in_the_settings(capsys, launched):
     """Each of them, with the command line as its origin."""
     args = ["-p", "a,no:b", "-p", "c", "-o", "a.x=1,2", "-o", "a.y=3", "--strict", "-q"]
+    args += ["--cost", "--budget", "2%"]
     assert run(capsys, "run", *args, "--resume", "train.py")[0] == 0
     settings = launched.calls[0].settings
     assert [added.item for added in settings.plugins] == ["a", "c"]
@@ -86,6 +87,7 @@ def test_options_arrive_in_the_settings(capsys, launched):
     assert {o: given.value for o, given in settings.options["a"].items()} == {"x": "1,2", "y": "3"}
     assert settings.options["a"]["x"].origin.layer is Layer.COMMAND
     assert (settings.strict, settings.quiet, settings.resume) == (True, True, "auto")
+    assert (settings.cost, settings.budget) == (True, 0.02)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,8 @@ WRONG = [
     (["run", "-m"], "requires an argument", "hookcore --help"),
     (["run", "--resum", "train.py"], "No such option", "hookcore run --help"),
     (["run", "--resume-mode", "x", "t.py"], "'x' is not one of", "hookcore run --help"),
+    (["run", "--budget", "1", "t.py"], "--budget: budget cannot be '1'", "did you mean '1%'?"),
+    (["run", "--budget", "much", "t.py"], "budget cannot be 'much'", "such as:  1%"),
     (["run", "-o", "x", "train.py"], "-o x is no option", "-o earlystop.patience=3"),
     (["rum", "train.py"], "No such command 'rum'", "hookcore --help"),
     (["plugins", "--traceback", "x"], "there is no plugin 'x'", "installed are:"),

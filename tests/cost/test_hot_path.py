@@ -1,0 +1,207 @@
+"""What a batch costs, counted: no clock, so the figures are the same on a busy machine."""
+
+from __future__ import annotations
+
+import functools
+from typing import ClassVar
+
+import pytest
+
+pytest.importorskip("torch")
+
+import jobs
+import loops
+import measures
+import ours
+import torch
+
+from hookcore import hookimpl
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
+
+OFF, ON = ours.hookcore_off, ours.hookcore_on
+FOUR = functools.partial(OFF, only=ours.PLUGINS)
+needs_plugins = pytest.mark.plugins
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As the bench measures; its instrumented loops are put back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    instrumented = ours.instrumented().instrumented
+    yield
+    instrumented.restore()
+    ours.instrumented.cache_clear()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """Calls of a batch of the bare loop."""
+    return measures.calls(ours.bare)
+
+
+@pytest.fixture(scope="module")
+def scheduled():
+    """The same with a schedule stepped in each batch."""
+    return measures.calls(ours.scheduled)
+
+
+# -- calls -----------------------------------------------------------------------------------
+
+
+def test_the_bare_loop_is_counted_twice_alike(bare):
+    """There is no noise in the figures below."""
+    assert measures.calls(ours.bare) == bare
+
+
+def test_no_plugin(bare, scheduled):
+    """At most eight calls a batch; it is five, with a schedule a step as well."""
+    assert measures.calls(OFF) - bare <= 5
+    assert measures.calls(functools.partial(ON, only=())) - scheduled <= 5
+
+
+@needs_plugins
+def test_four_plugins(bare):
+    """At most thirteen calls a batch with their defaults; it is six."""
+    assert measures.calls(FOUR) - bare <= 6
+
+
+@needs_plugins
+def test_four_plugins_with_a_schedule_a_step_and_a_checkpoint_an_epoch(scheduled):
+    """The same bound where the rate changes with every step; it is ten.
+
+    Progress asks for the loop's variables a few times a second, and early stopping and checkpoints
+    work at an epoch's end: that goes by the clock and the epochs, and is in no typical batch.
+    """
+    assert measures.calls(ON) - scheduled <= 10
+
+
+@needs_plugins
+def test_epochs_add_nothing(monkeypatch):
+    """A batch of the eighth epoch is one of the fourth."""
+    before = measures.calls(ON)
+    monkeypatch.setattr(jobs.Job, "epochs", 8)
+    assert measures.calls(ON) == before
+
+
+@needs_plugins
+def test_modules_and_parameters_add_nothing(monkeypatch):
+    """A model of forty layers and eighty parameters costs what one of two does."""
+
+    def deep(self, workload, folder, steps=None):
+        make(self, workload, folder, steps)
+        layers = [torch.nn.Linear(64, 64) for _ in range(40)]
+        self.model = jobs.Stamped(torch.nn.Sequential(*layers, torch.nn.Linear(64, 10)))
+
+    shallow = measures.calls(ON) - measures.calls(ours.scheduled)
+    make = jobs.Job.__init__
+    monkeypatch.setattr(jobs.Job, "__init__", deep)
+    assert measures.calls(ON) - measures.calls(ours.scheduled) == shallow
+
+
+class Rare:
+    """Wants every tenth batch, and at most one in an hour."""
+
+    name = "rare"
+    every: ClassVar = {"on_batch_end": 10}
+    at_most_every: ClassVar = {"on_batch_start": 3600.0}
+
+    def __init__(self):
+        self.ends = self.starts = 0
+
+    @hookimpl
+    def on_batch_start(self):
+        self.starts += 1
+
+    @hookimpl
+    def on_batch_end(self):
+        self.ends += 1
+
+
+def test_a_rate_is_the_core_s_to_keep(bare):
+    """An event that is not wanted costs its counting: one call, and one look at a clock."""
+    rare = Rare()
+    added = measures.calls(functools.partial(OFF, plugins=[rare])) - bare
+    assert (rare.ends, rare.starts) == (4, 0)
+    assert added <= 5 + 1 + 3  # no plugin; the counter; the clock and the batch without enumerate
+
+
+def test_a_ledger_that_nobody_asked_for_costs_nothing(bare):
+    """Measured hooks are chosen as the run begins, not asked for in each batch."""
+    measured = measures.calls(functools.partial(OFF, cost=True)) - bare
+    assert measures.calls(OFF) - bare == 5 < measured
+
+
+# -- what must not happen --------------------------------------------------------------------
+
+
+@needs_plugins
+@pytest.mark.parametrize("row", [OFF, FOUR, ON], ids=["no plugin", "four", "on"])
+def test_no_batch_is_kept(row):
+    """As the next batch is fetched, the loop's own two variables are all that is alive."""
+    assert measures.live_batches(row) == measures.live_batches(ours.bare) == 2
+
+
+@needs_plugins
+@pytest.mark.parametrize("row", [OFF, FOUR], ids=["no plugin", "four"])
+def test_no_step_waits_for_the_device(row):
+    """More steps bring no more reads of tensors, by Python's calls or by torch's operators."""
+    calls, operators = zip(*(measures.synchronisations(row, steps) for steps in (5, 25)),
+                           strict=True)  # fmt: skip
+    assert calls[1] - calls[0] <= SOME
+    assert operators[1] - operators[0] <= SOME
+
+
+SOME = 4
+"""Reads that progress may make by its clock; twenty more steps of one read each would be 80."""
+
+
+def test_what_must_not_happen_would_be_seen():
+    """The two counts above count."""
+    kept = []
+
+    def keeps(job):
+        optimizer = job.sgd()
+        for x, y in job.loader:
+            kept.append(x)
+            loss = job.loss(job.model(x), y)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    assert measures.live_batches(keeps) == 5
+    (fewer, _), (more, _) = (measures.synchronisations(keeps, steps) for steps in (5, 25))
+    assert more - fewer == 20
+
+
+def test_no_forward_is_heard_in_a_training_batch():
+    """Where nobody listens, the model has no hooks in the batches of a fit that is known."""
+    found = []
+
+    class Looking(torch.nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            found.append(len(self._forward_hooks) + len(self._forward_pre_hooks))
+            return self.net(x)
+
+    def looks(job):
+        model = Looking(job.model)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        with ours.opened(job, (), quiet=True):
+            ours.instrumented().train(model, optimizer, job.loader, job.epochs)
+
+    measures.timed(looks, "tiny", 5)
+    assert found == [0] * 20
+
+
+def test_the_bench_s_loops_are_what_is_measured():
+    """Both copies train the same, bit for bit."""
+    for one, other in ((ours.bare, OFF), (ours.scheduled, functools.partial(ON, only=()))):
+        first, second = measures.timed(one, "tiny", 5), measures.timed(other, "tiny", 5)
+        assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+    assert loops.train is not ours.instrumented().train
