@@ -3,8 +3,9 @@
     python tests/bench/table.py [--workload tiny small] [--rounds 11] [--json FILE]
 
 Rows take turns inside each round; times are medians of differences and ratios within a round, and
-the bare loop against itself says how much of them is noise. Calls, batches alive and reads of
-tensors are counted, and are the same on every machine.
+the bare loop against itself says how much of them is noise. Times round an empty body, and what
+happens once, are of the CPU, so that a busy machine makes less of a difference. Calls, batches
+alive and reads of tensors are counted, and are the same on every machine.
 """
 
 from __future__ import annotations
@@ -152,9 +153,9 @@ def empty_body(rounds: int, batches: int = 20_000) -> dict[str, float]:
     def us(of: Any, context: Callable[[], Any]) -> float:
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(()))], 0.01)
         with context():
-            began = time.perf_counter_ns()
+            began = time.thread_time_ns()
             of.empty(optimizer, 2, batches)
-            return (time.perf_counter_ns() - began) / 1e3 / (2 * batches)
+            return (time.thread_time_ns() - began) / 1e3 / (2 * batches)
 
     found: dict[str, list[float]] = {name: [] for name in contexts}
     for _ in range(rounds):
@@ -170,20 +171,20 @@ def _quiet_four() -> Any:
 
 
 def importing(rounds: int) -> float:
-    """Seconds of ``import hookcore`` over an interpreter that imports nothing."""
+    """CPU seconds of ``import hookcore`` over an interpreter that imports nothing."""
     taken = measures.import_seconds({"nothing": "pass", "hookcore": "import hookcore"}, rounds)
     return taken["hookcore"] - taken["nothing"]
 
 
 def instrumenting(kind: str, rounds: int) -> float:
-    """Least seconds of ``instrument()`` on a file of a thousand lines, each time a fresh one."""
+    """Least CPU seconds of ``instrument()`` on files of a thousand lines, each a fresh one."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         taken = []
         for number in range(rounds):
             module = ours.module_of(Path(folder), f"lines_{kind}_{number}", thousand_lines(kind))
-            began = time.perf_counter()
+            began = time.process_time()
             hookcore.instrument(module.train)
-            taken.append(time.perf_counter() - began)
+            taken.append(time.process_time() - began)
         return min(taken)
 
 
@@ -269,9 +270,9 @@ def idle(rounds: int, entries: int = 20_000) -> dict[str, float]:
     found: dict[str, list[float]] = {"an entry": [], "an iteration": []}
 
     def us(of: Any, outer: int, inner: int) -> float:
-        began = time.perf_counter_ns()
+        began = time.thread_time_ns()
         of.idle(outer, inner)
-        return (time.perf_counter_ns() - began) / 1e3
+        return (time.thread_time_ns() - began) / 1e3
 
     with hookcore.run(only=[], quiet=True):
         module = ours.instrumented()

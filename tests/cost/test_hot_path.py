@@ -95,10 +95,12 @@ def test_modules_and_parameters_add_nothing(monkeypatch):
         layers = [torch.nn.Linear(64, 64) for _ in range(40)]
         self.model = jobs.Stamped(torch.nn.Sequential(*layers, torch.nn.Linear(64, 10)))
 
-    shallow = measures.calls(ON) - measures.calls(ours.scheduled)
+    # Without progress, whose clock would tick in every batch where each one takes that long.
+    row = functools.partial(ON, only=ours.PLUGINS[1:])
+    shallow = measures.calls(row) - measures.calls(ours.scheduled)
     make = jobs.Job.__init__
     monkeypatch.setattr(jobs.Job, "__init__", deep)
-    assert measures.calls(ON) - measures.calls(ours.scheduled) == shallow
+    assert measures.calls(row) - measures.calls(ours.scheduled) == shallow
 
 
 class Rare:
