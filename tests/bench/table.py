@@ -72,7 +72,7 @@ def measure(workloads: list[str], rounds: int) -> dict[str, Any]:
         found["calls"] = measures.calls(row) - floor
         found["mean calls"] = measures.mean_calls(row) - floor
         found["live"] = measures.live_batches(row) - measures.live_batches(ours.bare)
-        found["reads"] = reads_per_step(row) - reads_per_step(ours.bare)
+        found["reads"] = reads_in_ten_steps(row) - reads_in_ten_steps(ours.bare)
         found["peak"] = peak(name)
     for workload in workloads:
         for name, (step, ratio) in _times(workload, rounds).items():
@@ -90,7 +90,7 @@ def lines(figures: dict[str, Any], workloads: list[str]) -> list[str]:
     head = ["", "calls", "mean", "us round an empty body"]
     for workload in workloads:
         head += [f"{workload}: us a step", "ratio"]
-    head += ["batches kept", "reads a step", "peak MiB"]
+    head += ["batches kept", "reads in ten steps", "peak MiB"]
     found = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, row in figures["rows"].items():
         cells = [name, f"{row['calls']:.0f}", f"{row['mean calls']:.2f}"]
@@ -136,7 +136,7 @@ def _times(workload: str, rounds: int) -> dict[str, tuple[float, float]]:
     }
 
 
-def reads_per_step(row: measures.Row) -> int:
+def reads_in_ten_steps(row: measures.Row) -> int:
     """Reads of tensors' values that ten more steps bring; those of epochs' ends cancel out."""
     ten, twenty = (measures.synchronisations(row, steps) for steps in (10, 20))
     return (twenty[0] - ten[0]) + (twenty[1] - ten[1])
