@@ -57,25 +57,25 @@ def test_the_bare_loop_is_counted_twice_alike(bare):
 
 
 def test_no_plugin(bare, scheduled):
-    """At most eight calls a batch; it is five, with a schedule a step as well."""
-    assert measures.calls(OFF) - bare <= 5
-    assert measures.calls(functools.partial(ON, only=())) - scheduled <= 5
+    """At most eight calls a batch, with a schedule a step as well."""
+    assert measures.calls(OFF) - bare <= 8
+    assert measures.calls(functools.partial(ON, only=())) - scheduled <= 8
 
 
 @needs_plugins
 def test_four_plugins(bare):
-    """At most thirteen calls a batch with their defaults; it is six."""
-    assert measures.calls(FOUR) - bare <= 6
+    """At most thirteen calls a batch with their defaults."""
+    assert measures.calls(FOUR) - bare <= 13
 
 
 @needs_plugins
 def test_four_plugins_with_a_schedule_a_step_and_a_checkpoint_an_epoch(scheduled):
-    """The same bound where the rate changes with every step; it is ten.
+    """The same bound where the rate changes with every step.
 
     Progress asks for the loop's variables a few times a second, and early stopping and checkpoints
     work at an epoch's end: that goes by the clock and the epochs, and is in no typical batch.
     """
-    assert measures.calls(ON) - scheduled <= 10
+    assert measures.calls(ON) - scheduled <= 13
 
 
 @needs_plugins
@@ -127,13 +127,13 @@ def test_a_rate_is_the_core_s_to_keep(bare):
     rare = Rare()
     added = measures.calls(functools.partial(OFF, plugins=[rare])) - bare
     assert (rare.ends, rare.starts) == (4, 0)
-    assert added <= 5 + 1 + 3  # no plugin; the counter; the clock and the batch without enumerate
+    assert added <= 8 + 1 + 3  # no plugin; the counter; the clock and the batch without enumerate
 
 
 def test_a_ledger_that_nobody_asked_for_costs_nothing(bare):
     """Measured hooks are chosen as the run begins, not asked for in each batch."""
     measured = measures.calls(functools.partial(OFF, cost=True)) - bare
-    assert measures.calls(OFF) - bare == 5 < measured
+    assert measures.calls(OFF) - bare < measured
 
 
 # -- what must not happen --------------------------------------------------------------------
