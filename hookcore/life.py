@@ -320,8 +320,9 @@ class Life:
         self._capture = None
         if reason is not None and fit is not None and self.events.on_checkpoint_save is not None:
             with self.dispatch.own("emergency capture"):
-                snapshot = self.host.emergency(fit, reason)
-            self.events.on_checkpoint_save(self.run, fit, snapshot)
+                snapshot = self._taken(lambda: self.host.emergency(fit, reason), reason)
+            if snapshot is not None:
+                self.events.on_checkpoint_save(self.run, fit, snapshot)
 
     def _take_capture(self) -> None:
         if self.events.on_checkpoint_save is None:
@@ -330,8 +331,21 @@ class Life:
         reason = self._capture
         assert reason is not None
         with self.dispatch.own("capture"):
-            snapshot = self.host.capture(reason)
+            snapshot = self._taken(lambda: self.host.capture(reason), reason)
         if snapshot is None:
             return
         self._capture = None
         self.events.on_checkpoint_save(self.run, self.fit, snapshot)
+
+    def _taken(self, capture: Callable[[], Any], reason: str) -> Any:
+        """What a capture gives; where it fails, the loss is said and the training goes on."""
+        try:
+            return capture()
+        except Exception as error:  # noqa: BLE001 - whatever a user's objects raise when they are read
+            self._capture = None
+            self.run.fail(
+                f"the state of the training could not be taken ({reason})\n"
+                f"    {type(error).__name__}: {error}\n"
+                "  the training goes on; it is tried again when it is due"
+            )
+            return None

@@ -321,7 +321,7 @@ class Plain:
         if self.saves and how == "finished" and not ends and role in ("epoch", "between"):
             from hookcore.plain import prologue
 
-            loop.prologue = prologue.take(self, loop, names)
+            loop.prologue = prologue.noted(self, loop, names)
         return ends
 
     def attend(self, loop: Loop) -> bool:
@@ -570,7 +570,7 @@ class Plain:
         if self.taps is not None and (fit is None or loop.role in ("epoch", "between")):
             from hookcore.plain import prologue
 
-            loop.prologue = prologue.first(self, loop)
+            loop.prologue = prologue.noted(self, loop)
 
     def _leave_comprehension(self, above: Loop, loop: Loop) -> None:
         """No statement stands in a comprehension: an exception, of which nothing told, left it."""

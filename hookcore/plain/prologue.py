@@ -105,6 +105,22 @@ def first(host: Plain, loop: Loop) -> Prologue:
     )
 
 
+def noted(host: Plain, loop: Loop, names: Mapping[str, Any] | None = None) -> Prologue:
+    """The state at a head, or why it cannot be known: no exception reaches the user's loop.
+
+    Args:
+        host: The host.
+        loop: The loop.
+        names: Names of its frame at a later head; None at the first one.
+    """
+    try:
+        return first(host, loop) if names is None else take(host, loop, names)
+    except Exception as error:  # noqa: BLE001 - whatever a user's objects raise when they are read
+        where, what = loop.site.where, f"{type(error).__name__}: {error}"
+        concern = f"the state at the head of the loop at {where} cannot be read ({what})"
+        return Prologue(streams={}, passes=0, steps=0, validations=0, concern=concern)
+
+
 def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
     """At a later head.
 

@@ -51,6 +51,12 @@ class Snippets:
             "end_lineno": place.end_lineno,
             "end_col_offset": place.end_col_offset,
         }
+        # Python gives what an attribute does the line on which it ends: that must be the first.
+        self._first_line = {
+            **self._at,
+            "end_lineno": place.lineno,
+            "end_col_offset": place.col_offset,
+        }
         self._gates: dict[str, ast.Attribute] = {}
 
     # -- expressions
@@ -66,7 +72,8 @@ class Snippets:
     def _gate(self, attribute: str) -> ast.Attribute:
         # One node however often it stands there: the compiler reads trees, it does not own them.
         if attribute not in self._gates:
-            self._gates[attribute] = ast.Attribute(self.name(GATE), attribute, _LOAD, **self._at)
+            gate = self.name(GATE)
+            self._gates[attribute] = ast.Attribute(gate, attribute, _LOAD, **self._first_line)
         return self._gates[attribute]
 
     def call(self, function: str, *arguments: ast.expr) -> ast.Call:

@@ -246,7 +246,8 @@ class Transformer:
             self._walk_loop(frame, node, _Loop(None, _end(node)))
             return [node]
         loop = _Loop(table.next_id(), _end(node))
-        site, new = self._site(frame, node, loop.site), Snippets(node)
+        head = _head(node)
+        site, new = self._site(frame, node, loop.site), Snippets(head)
         shown = frame.shown(loop.end)
         if frame.full and frame.function is None:
             loop.reads = [new.do("see_globals", new.constant(site.id))]
@@ -260,7 +261,7 @@ class Transformer:
         else:
             node.test = Snippets(node.test).condition(site.id, node.test)
         if frame.full:
-            body = new.when(site.id, "back", body=[*node.body, *_tail(loop, node)], negated=True)
+            body = new.when(site.id, "back", body=[*node.body, *_tail(loop, head)], negated=True)
             body.orelse = [*loop.reads, *new.write_back(site.id, shown)]
             node.body = [body]
         return [new.guarded(node, site.id)]
@@ -402,6 +403,11 @@ def _call_each(site: int, iterable: ast.expr) -> ast.Call:
     return new.call("each", new.constant(site), iterable)
 
 
+def _head(node: ast.For | ast.While) -> ast.expr | ast.stmt:
+    """What a tracer sees a loop come back to."""
+    return node if isinstance(node, ast.For) else node.test
+
+
 def _end(node: ast.stmt) -> int:
     return node.end_lineno or node.lineno
 
@@ -411,7 +417,7 @@ def _names(shown: Iterable[Variable], *, settable: bool) -> tuple[str, ...]:
     return tuple(item.source for item in shown if item.shown and item.settable is settable)
 
 
-def _tail(loop: _Loop, place: ast.stmt) -> list[ast.stmt]:
+def _tail(loop: _Loop, place: ast.expr | ast.stmt) -> list[ast.stmt]:
     """``if site in h.tails: ...``; the reads themselves keep the loop's own place."""
     if loop.site is None or not loop.reads:
         return []

@@ -449,3 +449,33 @@ def test_reach():
     assert reach.slots["history"].value == [1.0]
     assert generator in reach.generators.values()
     assert [path for path in reach.unknown if ":" not in path] == ["strange"]
+
+
+UNREADABLE = """
+class Awkward:
+    def __init__(self):
+        self.calls = 0
+
+    def state_dict(self):
+        raise ValueError("not now")
+
+    def load_state_dict(self, state):
+        pass
+
+def train(epochs=2):
+    model = make(); optimizer = sgd(model); awkward = Awkward()
+    for epoch in range(epochs):
+        awkward.calls += 1
+        for x, y in loader():
+            update(model, optimizer, x, y)
+    return weights(model)
+"""
+
+
+def test_a_state_that_cannot_be_read_costs_no_training(lab, tmp_path, capsys):
+    """Each checkpoint that is lost is said; the loop is as bare."""
+    bare, heard = lab.compare(UNREADABLE, plugins=[Shelf(tmp_path)])
+    assert heard.same == bare.same
+    assert heard.run.failed
+    assert "could not be taken (epoch)" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Rewritten code does what the user's code does, and tells the gate what it is to be told."""
 
 import ast
+import contextlib
 import importlib.util
 import linecache
 import os
@@ -1066,6 +1067,82 @@ def test_the_standard_library_keeps_its_variables(path):
     for plain, new in codes.pairs(result.plain, result.code):
         for name in KEPT:
             assert getattr(plain, name) == getattr(new, name), (plain.co_name, name)
+
+
+def lines_of(code, gate):
+    """The lines that a tracer sees executed, as coverage and a debugger do."""
+    seen = set()
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != code.co_filename:
+            return None
+        if event == "line":
+            seen.add((frame.f_code.co_name, frame.f_lineno))
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with contextlib.suppress(ZeroDivisionError):
+            exec(code, {GATE: gate})
+    finally:
+        sys.settrace(before)
+    return seen
+
+
+@pytest.mark.parametrize("watching", [False, True])
+def test_a_tracer_sees_the_lines_of_the_source(watching):
+    """Those that bare Python executes, and no other: coverage and debuggers stay right."""
+    source = """
+    def step(x):
+        return x
+
+    def train(epochs):
+        history = []
+        for epoch in range(epochs):
+            total = 0.0
+            for x in (
+                1,
+                2,
+            ):
+                total += step(x)
+                if total < 0:
+                    print("never")
+            history.append(
+                total
+            )
+            if total > 100:
+                print("never")
+        else:
+            history.append("done")
+        n = 0
+        while (
+            n < 2
+            and n >= 0
+        ):
+            n += step(1)
+            if n > 10:
+                print("never")
+            elif n > 20:
+                break
+        for x in [1, 2]:
+            if step(x):
+                continue
+            print("never")
+        if n < 0:
+            print("never")
+
+    train(3)
+    for x in [1, 2]:
+        train(x)
+        if x > 5:
+            print("never")
+    for x in [1]:
+        train(x / 0)
+    """
+    result = load(textwrap.dedent(source), path="traced.py")
+    gate = inert.Gate(watching)
+    assert lines_of(result.code, gate) == lines_of(result.plain, gate)
 
 
 def test_line_numbers_stay_for_a_reader_of_tracebacks(tmp_path):
