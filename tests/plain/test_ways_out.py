@@ -571,7 +571,7 @@ ODD = {
                     losses.append(loss)
             return weights(model), losses
         """,
-        "T( E( b s s . )E E( b s s . )E )T R",
+        "R",
     ),
     "an exception in a comprehension, and a loop after it": (
         """
