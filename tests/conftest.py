@@ -18,8 +18,8 @@ import pytest
 
 import hookcore
 from hookcore.plain import gate
-from hookcore.plain.rewrite import rewrite
-from hookcore.plain.snippets import GATE
+from hookcore.plain.rewriting.rewrite import rewrite
+from hookcore.plain.rewriting.snippets import GATE
 from hookcore.testing import Recorder, isolated_run
 
 ROOT = Path(__file__).parents[1]

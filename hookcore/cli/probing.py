@@ -76,8 +76,8 @@ def folders_of(name: str, argv: tuple[str, ...], *, is_module: bool, command: st
             "No module named 'torch'",
             "pip install 'hookcore[torch]'",
         )
-    from hookcore.plain.roots import is_standard_library
-    from hookcore.plain.script import Target
+    from hookcore.plain.loading.roots import is_standard_library
+    from hookcore.plain.loading.script import Target
 
     find = Target.module if is_module else Target.script
     places = [Path(place) for place in find(name, argv).roots.places]

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from hookcore.plain import gate, table
 from hookcore.plain.declared import Declared
 from hookcore.plain.evaluation import Evaluation
-from hookcore.plain.loggers import Loggers
 from hookcore.plain.overrides import Overrides
 from hookcore.plain.recognition import Recognition
 from hookcore.plain.scalars import Scalars
 from hookcore.plain.sites import BatchLoop, ForLoop, Loop, MeasuredBatchLoop, WhileLoop, loaders_in
 from hookcore.plain.sizes import reader_for, size_of
+from hookcore.plain.taps.loggers import Loggers
 from hookcore.plain.unfollowed import Unfollowed
 
 if TYPE_CHECKING:
     from hookcore.hookspecs import How
     from hookcore.life import Life
-    from hookcore.plain.pending import Pending
-    from hookcore.plain.taps import Taps
+    from hookcore.plain.resume.pending import Pending
+    from hookcore.plain.taps.taps import Taps
     from hookcore.training import Fit, Role, Run
 
 _LONG_ENOUGH = 100
@@ -134,13 +134,13 @@ class Plain:
         """Arm the taps as soon as torch is there; importing it is the user's to do."""
         torch = sys.modules.get("torch")
         if self.taps is None and torch is not None and not _importing(torch):
-            from hookcore.plain.taps import Taps
+            from hookcore.plain.taps.taps import Taps
 
             gate.use_torch()
             self.taps = Taps(self)
             self.taps.arm()
             if self.life.dispatch.ledger is not None:
-                from hookcore.plain.reads import Reads
+                from hookcore.plain.taps.reads import Reads
 
                 meter = self.life.dispatch.ledger.meter
                 meter.watch = Reads(meter)
@@ -319,7 +319,7 @@ class Plain:
         finally:
             self._head_names = {}
         if self.saves and how == "finished" and not ends and role in ("epoch", "between"):
-            from hookcore.plain import prologue
+            from hookcore.plain.resume import prologue
 
             loop.prologue = prologue.noted(self, loop, names)
         return ends
@@ -452,7 +452,7 @@ class Plain:
         loop, roles = self._head, self.recognition.roles
         if roles is None or self.taps is None:
             return None
-        from hookcore.plain import levels, state
+        from hookcore.plain.resume import levels, state
 
         if loop is None or (loop is not roles.outer and levels.concern_inside(self, loop)):
             return state.capture(self, loop, {}, reason)
@@ -470,19 +470,19 @@ class Plain:
 
     def emergency(self, fit: Fit, reason: str) -> Any:
         """Weights alone, after an exception."""
-        from hookcore.plain import state
+        from hookcore.plain.resume import state
 
         return state.emergency(self, fit, reason)
 
     def verdict(self, *, inside: bool = False) -> str | None:
         """Why a resume at this fit's outermost loop, or inside it, is impossible, or None."""
-        from hookcore.plain import state
+        from hookcore.plain.resume import state
 
         return state.verdict(self, inside=inside)
 
     def restore(self, snapshot: Any) -> None:
         """Continue from a snapshot when its loop is reached."""
-        from hookcore.plain.pending import Pending
+        from hookcore.plain.resume.pending import Pending
 
         self.pending = Pending(self, snapshot)
 
@@ -568,7 +568,7 @@ class Plain:
         if fit is not None:
             loop.steps, loop.validations = fit.step, fit.validations
         if self.taps is not None and (fit is None or loop.role in ("epoch", "between")):
-            from hookcore.plain import prologue
+            from hookcore.plain.resume import prologue
 
             loop.prologue = prologue.noted(self, loop)
 

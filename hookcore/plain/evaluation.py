@@ -7,7 +7,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hookcore.plain import table
-from hookcore.plain.roots import never
+from hookcore.plain.loading.roots import never
 from hookcore.plain.scalars import Arrivals
 from hookcore.plain.sites import counts, loaders_in
 

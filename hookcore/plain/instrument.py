@@ -17,7 +17,7 @@ from hookcore.hookspecs import How
 from hookcore.plain import gate
 from hookcore.plain.adapter import Plain
 from hookcore.plain.explicit import settings_of_call, way_of
-from hookcore.plain.install import Swapped, swap, unwrap
+from hookcore.plain.loading.install import Swapped, swap, unwrap
 from hookcore.session import Session
 from hookcore.settings import switched_on
 from hookcore.training import Run

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from hookcore.errors import HookcoreError
 from hookcore.plain.adapter import Plain
 from hookcore.plain.explicit import way_of
-from hookcore.plain.finder import Finder
-from hookcore.plain.frames import strip_frames
-from hookcore.plain.script import Target
+from hookcore.plain.loading.finder import Finder
+from hookcore.plain.loading.frames import strip_frames
+from hookcore.plain.loading.script import Target
 from hookcore.session import Session
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from hookcore.plain.sites import (
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
-    from hookcore.plain.pending import Pending
+    from hookcore.plain.resume.pending import Pending
     from hookcore.training import Fit
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
-    from hookcore.plain.prologue import Prologue
+    from hookcore.plain.resume.prologue import Prologue
     from hookcore.plain.table import Site
 
 LoopRole = Literal["epoch", "batch", "both", "between", "validation"]

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 import attrs
 
-from hookcore.plain.parsing import parse
-from hookcore.plain.roots import is_cell, project_around
+from hookcore.plain.loading.roots import is_cell, project_around
+from hookcore.plain.rewriting.parsing import parse
 
 Kind = Literal["for", "while", "comprehension"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from hookcore.errors import three_parts
 from hookcore.plain import table
-from hookcore.plain.roots import is_installed
-from hookcore.plain.sources import SUSPENDED, source_of
+from hookcore.plain.loading.roots import is_installed
+from hookcore.plain.loading.sources import SUSPENDED, source_of
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain

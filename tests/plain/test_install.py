@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from hookcore.errors import NotRewritable, UsageError
-from hookcore.plain import install, table
-from hookcore.plain.rewrite import is_rewritten
-from hookcore.plain.snippets import GATE
+from hookcore.plain import table
+from hookcore.plain.loading import install
+from hookcore.plain.rewriting.rewrite import is_rewritten
+from hookcore.plain.rewriting.snippets import GATE
 
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).parent / "data/inert.py"
@@ -129,7 +130,7 @@ def test_a_module_that_cannot_be_rewritten_is_imported_as_it_is(project, finder,
     def refuse(*_, **__):
         raise NotRewritable("what", "because", "way out")
 
-    monkeypatch.setattr("hookcore.plain.finder.rewritten", refuse)
+    monkeypatch.setattr("hookcore.plain.loading.finder.rewritten", refuse)
     write(project, odd=LOOP)
     odd = importlib.import_module("odd")
     assert odd.train(2) == 1
@@ -137,7 +138,7 @@ def test_a_module_that_cannot_be_rewritten_is_imported_as_it_is(project, finder,
 
 
 def test_any_fault_of_the_rewriter_is_a_reason(project, finder, monkeypatch):
-    monkeypatch.setattr("hookcore.plain.rewrite._compiled", lambda *_: 1 / 0)
+    monkeypatch.setattr("hookcore.plain.rewriting.rewrite._compiled", lambda *_: 1 / 0)
     write(project, faulty=LOOP)
     faulty = importlib.import_module("faulty")
     assert faulty.train(2) == 1

@@ -18,8 +18,8 @@ from torch.nn import functional as F  # noqa: E402, N812
 
 import hookcore  # noqa: E402
 from hookcore import snapshot as snapshots  # noqa: E402
-from hookcore.plain.reach import Reach  # noqa: E402
-from hookcore.plain.refill import Refill  # noqa: E402
+from hookcore.plain.resume.reach import Reach  # noqa: E402
+from hookcore.plain.resume.refill import Refill  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hookcore.errors import NotRewritable, UsageError
-from hookcore.plain import codes, table
-from hookcore.plain.rewrite import rewrite, rewritten
-from hookcore.plain.snippets import GATE
+from hookcore.plain import table
+from hookcore.plain.rewriting import codes
+from hookcore.plain.rewriting.rewrite import rewrite, rewritten
+from hookcore.plain.rewriting.snippets import GATE
 
 SPEC = importlib.util.spec_from_file_location("inert", Path(__file__).parent / "data/inert.py")
 inert = importlib.util.module_from_spec(SPEC)

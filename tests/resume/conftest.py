@@ -19,8 +19,8 @@ torch = pytest.importorskip("torch")
 import hookcore  # noqa: E402
 from hookcore import snapshot as snapshots  # noqa: E402
 from hookcore.plain import gate, table  # noqa: E402
-from hookcore.plain.rewrite import rewrite  # noqa: E402
-from hookcore.plain.snippets import GATE  # noqa: E402
+from hookcore.plain.rewriting.rewrite import rewrite  # noqa: E402
+from hookcore.plain.rewriting.snippets import GATE  # noqa: E402
 from hookcore.testing import isolated_run  # noqa: E402
 
 PRELUDE = """

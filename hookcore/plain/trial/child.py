@@ -21,9 +21,9 @@ from hookcore.checks import Manager
 from hookcore.dispatch import Dispatch, Failure
 from hookcore.errors import UsageError
 from hookcore.life import Life
-from hookcore.plain.finder import Finder
-from hookcore.plain.frames import strip_frames
-from hookcore.plain.script import Target
+from hookcore.plain.loading.finder import Finder
+from hookcore.plain.loading.frames import strip_frames
+from hookcore.plain.loading.script import Target
 from hookcore.plain.trial.arrival import Arrival
 from hookcore.plain.trial.findings import findings
 from hookcore.plain.trial.host import Trial

@@ -155,7 +155,7 @@ class Trial(Plain):
                 self._conclude()
             return False
         if self.inside is False and loop.role == "batch":
-            from hookcore.plain.levels import concern_inside  # it imports torch
+            from hookcore.plain.resume.levels import concern_inside  # it imports torch
 
             self.inside = concern_inside(self, loop)
         if not self._is_enough(loop):

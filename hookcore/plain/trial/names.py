@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hookcore.plain import table
-from hookcore.plain.reach import Reach
+from hookcore.plain.resume.reach import Reach
 
 _FEW = 16
 

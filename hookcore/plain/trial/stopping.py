@@ -6,8 +6,8 @@ import ast
 from typing import Any
 
 from hookcore.plain import table
-from hookcore.plain.parsing import parse
-from hookcore.plain.syntax import DEFINITIONS, Definition, own
+from hookcore.plain.rewriting.parsing import parse
+from hookcore.plain.rewriting.syntax import DEFINITIONS, Definition, own
 from hookcore.plain.table import Site
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import attrs
 
-from hookcore.plain import syntax, table
-from hookcore.plain.parsing import parse
+from hookcore.plain import table
+from hookcore.plain.rewriting import syntax
+from hookcore.plain.rewriting.parsing import parse
 
 
 @attrs.frozen

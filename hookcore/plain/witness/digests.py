@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import torch
 
-from hookcore.plain import rng
+from hookcore.plain.resume import rng
 
 _LENGTH = 32
 _SHOWN = 60

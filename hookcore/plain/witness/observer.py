@@ -20,7 +20,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from hookcore.plain import rng
+from hookcore.plain.resume import rng
 from hookcore.plain.witness.batches import Batches
 from hookcore.plain.witness.digests import Token
 from hookcore.plain.witness.kill import MidStep, die
@@ -28,7 +28,7 @@ from hookcore.plain.witness.ledger import Ledger
 from hookcore.plain.witness.variables import Items, Variables
 
 if TYPE_CHECKING:
-    from hookcore.plain.pending import Pending
+    from hookcore.plain.resume.pending import Pending
 
 _REMEMBERED = 8
 """Optimizers that are kept, so that their weights can still be read when the script has ended."""

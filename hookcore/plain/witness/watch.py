@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hookcore.plain.pending import Pending
+    from hookcore.plain.resume.pending import Pending
     from hookcore.plain.witness.observer import Observer
 
 

@@ -58,7 +58,7 @@ class Gate:
 
 def main(argv):
     from hookcore.errors import UsageError
-    from hookcore.plain import install
+    from hookcore.plain.loading import install
 
     gate = Gate(watching=True)
     try:

@@ -9,10 +9,11 @@ from types import CodeType
 
 import attrs
 
-from hookcore.plain import syntax, table
-from hookcore.plain.codes import Codes
-from hookcore.plain.snippets import Snippets, Variable
-from hookcore.plain.variables import variables
+from hookcore.plain import table
+from hookcore.plain.rewriting import syntax
+from hookcore.plain.rewriting.codes import Codes
+from hookcore.plain.rewriting.snippets import Snippets, Variable
+from hookcore.plain.rewriting.variables import variables
 
 _SITES_ONLY = frozenset({"forward", "__call__", "__init__"})
 _NO_SCALAR = (*syntax.COMPREHENSIONS, ast.List, ast.Set, ast.Tuple, ast.GeneratorExp,

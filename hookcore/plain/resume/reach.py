@@ -14,8 +14,9 @@ from torch.optim.optimizer import Optimizer
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from hookcore.plain import rng, table
-from hookcore.plain.turning import place_of
+from hookcore.plain import table
+from hookcore.plain.resume import rng
+from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import encodable
 
 GRADIENT = " (gradient)"

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hookcore.errors import UsageError
-from hookcore.plain import data, rng
-from hookcore.plain.reach import GRADIENT, Reach
-from hookcore.plain.refill import Refill
-from hookcore.plain.state import class_name
-from hookcore.plain.turning import turn_to
+from hookcore.plain.resume import data, rng
+from hookcore.plain.resume.reach import GRADIENT, Reach
+from hookcore.plain.resume.refill import Refill
+from hookcore.plain.resume.state import class_name
+from hookcore.plain.resume.turning import turn_to
 from hookcore.snapshot import home
 
 if TYPE_CHECKING:
-    from hookcore.plain.data import Feeds
+    from hookcore.plain.resume.data import Feeds
     from hookcore.snapshot import ObjectRecord
 
 AFRESH = "start afresh:  leave out --resume"

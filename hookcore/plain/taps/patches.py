@@ -15,7 +15,7 @@ from hookcore.plain import gate
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
-    from hookcore.plain.taps import Taps
+    from hookcore.plain.taps.taps import Taps
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 

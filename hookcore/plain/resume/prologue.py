@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
-from hookcore.plain import data, rng, table
-from hookcore.plain.constants import Constants
-from hookcore.plain.reach import Reach
-from hookcore.plain.turning import place_of
+from hookcore.plain import table
+from hookcore.plain.resume import data, rng
+from hookcore.plain.resume.constants import Constants
+from hookcore.plain.resume.reach import Reach
+from hookcore.plain.resume.turning import place_of
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -87,7 +88,7 @@ class Prologue:
 
 
 def _own(host: Plain, loop: Loop) -> dict[int, dict[str, Any]]:
-    from hookcore.plain.levels import passes_of
+    from hookcore.plain.resume.levels import passes_of
 
     passes = passes_of(host, loop)
     return {feed.number: data.standing(feed.iterator()) for feed in passes}
@@ -129,8 +130,8 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
         loop: The loop.
         names: Names of its frame.
     """
-    from hookcore.plain.levels import concern_of
-    from hookcore.plain.state import held, left_out, settings_of
+    from hookcore.plain.resume.levels import concern_of
+    from hookcore.plain.resume.state import held, left_out, settings_of
 
     made = first(host, loop)
     site = loop.site

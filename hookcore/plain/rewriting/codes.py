@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from types import CodeType
 
-from hookcore.plain import syntax
+from hookcore.plain.rewriting import syntax
 
 _KEPT = (
     "co_argcount",

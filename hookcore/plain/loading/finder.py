@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hookcore.errors import NotRewritable
 from hookcore.plain import gate as the_gate
 from hookcore.plain import table
-from hookcore.plain.rewrite import Rewritten, rewritten
-from hookcore.plain.roots import Roots, never
-from hookcore.plain.snippets import GATE
+from hookcore.plain.loading.roots import Roots, never
+from hookcore.plain.rewriting.rewrite import Rewritten, rewritten
+from hookcore.plain.rewriting.snippets import GATE
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import CodeType, FunctionType
 
 from hookcore.errors import NotRewritable
-from hookcore.plain.roots import is_cell, is_standard_library, never
-from hookcore.plain.unwrap import WAY_OUT
+from hookcore.plain.loading.roots import is_cell, is_standard_library, never
+from hookcore.plain.loading.unwrap import WAY_OUT
 
 _FUTURE = 0
 for _name in __future__.all_feature_names:

@@ -11,11 +11,12 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
-from hookcore.plain import rng, table
-from hookcore.plain.constants import Constants
-from hookcore.plain.levels import Levels, concern_inside, concern_of
-from hookcore.plain.reach import GRADIENT, Reach
-from hookcore.plain.turning import place_of
+from hookcore.plain import table
+from hookcore.plain.resume import rng
+from hookcore.plain.resume.constants import Constants
+from hookcore.plain.resume.levels import Levels, concern_inside, concern_of
+from hookcore.plain.resume.reach import GRADIENT, Reach
+from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from torch.optim.optimizer import (
 )
 
 from hookcore.plain import gate
-from hookcore.plain.data import Feeds
-from hookcore.plain.forwards import Forwards
-from hookcore.plain.found import Found, called_in_place_of, in_turn, leaves_of, live_objects
-from hookcore.plain.patches import Patches
+from hookcore.plain.resume.data import Feeds
+from hookcore.plain.taps.forwards import Forwards
+from hookcore.plain.taps.found import Found, called_in_place_of, in_turn, leaves_of, live_objects
+from hookcore.plain.taps.patches import Patches
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -32,7 +32,7 @@ class Taps:
     Optimizer steps come from torch's global step hooks and births of parameters from its
     registration hook. Forward calls come from hooks on the trained root modules alone, which are
     off inside known training batches unless somebody listens. What has no hook is patched for the
-    run, and only for listeners (:mod:`hookcore.plain.patches`).
+    run, and only for listeners (:mod:`hookcore.plain.taps.patches`).
 
     Attributes:
         depth: Steps that are running inside one another; a subclass that calls ``super().step()``

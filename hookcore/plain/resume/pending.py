@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import UsageError
-from hookcore.plain import prologue, rng, table
-from hookcore.plain.data import stand_in
-from hookcore.plain.levels import digests, site_key
-from hookcore.plain.putback import (
+from hookcore.plain import table
+from hookcore.plain.resume import prologue, rng
+from hookcore.plain.resume.data import stand_in
+from hookcore.plain.resume.levels import digests, site_key
+from hookcore.plain.resume.putback import (
     AFRESH,
     FRESH,
     PutBack,
@@ -17,7 +18,7 @@ from hookcore.plain.putback import (
     misfit,
     take_weights,
 )
-from hookcore.plain.reach import Reach
+from hookcore.plain.resume.reach import Reach
 from hookcore.snapshot import ObjectRecord
 
 if TYPE_CHECKING:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
-from hookcore.plain import data, table
-from hookcore.plain.constants import Constants, read_before
-from hookcore.plain.prologue import Lost
+from hookcore.plain import table
+from hookcore.plain.resume import data
+from hookcore.plain.resume.constants import Constants, read_before
+from hookcore.plain.resume.prologue import Lost
 from hookcore.plain.sites import loaders_in
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
-    from hookcore.plain.data import Feed
-    from hookcore.plain.prologue import Prologue
-    from hookcore.plain.reach import Reach
+    from hookcore.plain.resume.data import Feed
+    from hookcore.plain.resume.prologue import Prologue
+    from hookcore.plain.resume.reach import Reach
     from hookcore.plain.sites import Loop
 
 _PURE: tuple[Any, ...] = (
@@ -138,7 +139,7 @@ class Levels:
 
     def _objects(self, state: Prologue, known: dict[int, str]) -> dict[str, Any]:
         """The objects of a frame around: which the frame inside has, and the others' states."""
-        from hookcore.plain.state import record_of
+        from hookcore.plain.resume.state import record_of
 
         aliases, objects = {}, {}
         for path, ref in state.objects.items():

@@ -18,7 +18,7 @@ _PLUGIN = "hookcore_"
 _MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 _CELLS = ("<ipython-input-", "<python-input-")
 _KERNEL = "ipykernel_"
-_HOOKCORE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_HOOKCORE = str(Path(os.path.abspath(__file__)).parents[2])
 
 
 @attrs.frozen

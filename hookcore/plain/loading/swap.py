@@ -18,12 +18,13 @@ import attrs
 
 from hookcore.errors import NotRewritable, UsageError
 from hookcore.plain import gate as the_gate
-from hookcore.plain import sources, table
-from hookcore.plain.codes import pairs
-from hookcore.plain.finder import Finder, arm
-from hookcore.plain.rewrite import is_rewritten, rewritten
-from hookcore.plain.roots import Roots, folders, is_cell, roots_of
-from hookcore.plain.snippets import GATE
+from hookcore.plain import table
+from hookcore.plain.loading import sources
+from hookcore.plain.loading.finder import Finder, arm
+from hookcore.plain.loading.roots import Roots, folders, is_cell, roots_of
+from hookcore.plain.rewriting.codes import pairs
+from hookcore.plain.rewriting.rewrite import is_rewritten, rewritten
+from hookcore.plain.rewriting.snippets import GATE
 
 _Key = tuple[str, str]  # a file's path and its module's name
 
@@ -209,7 +210,7 @@ def swap(function: FunctionType, roots: Iterable[str] = (), gate: Any = the_gate
     interpreters are not safe against a change of it.
 
     Args:
-        function: The loop; what :func:`~hookcore.plain.unwrap.unwrap` gives.
+        function: The loop; what :func:`~hookcore.plain.loading.unwrap.unwrap` gives.
         roots: Folders whose files are the user's too.
         gate: What the code is to call.
 

@@ -22,7 +22,7 @@ import attrs
 import torch
 from torch.utils.data import IterableDataset, dataloader, get_worker_info, sampler
 
-from hookcore.plain import rng
+from hookcore.plain.resume import rng
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import CodeType
 
-from hookcore.plain import syntax
-from hookcore.plain.codes import is_variable
-from hookcore.plain.snippets import Variable
+from hookcore.plain.rewriting import syntax
+from hookcore.plain.rewriting.codes import is_variable
+from hookcore.plain.rewriting.snippets import Variable
 
 
 def variables(

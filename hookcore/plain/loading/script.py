@@ -19,9 +19,9 @@ import attrs
 
 from hookcore.errors import UsageError
 from hookcore.plain import gate as the_gate
-from hookcore.plain.finder import Finder, load
-from hookcore.plain.roots import Roots, folders, project_of, roots_of
-from hookcore.plain.snippets import GATE
+from hookcore.plain.loading.finder import Finder, load
+from hookcore.plain.loading.roots import Roots, folders, project_of, roots_of
+from hookcore.plain.rewriting.snippets import GATE
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -18,10 +18,10 @@ import attrs
 
 from hookcore.errors import NotRewritable, UsageError
 from hookcore.plain import table
-from hookcore.plain.codes import difference, within
-from hookcore.plain.parsing import unwarned
-from hookcore.plain.snippets import GATE
-from hookcore.plain.transform import Transformer
+from hookcore.plain.rewriting.codes import difference, within
+from hookcore.plain.rewriting.parsing import unwarned
+from hookcore.plain.rewriting.snippets import GATE
+from hookcore.plain.rewriting.transform import Transformer
 
 WAY_OUT = "call hookcore.epochs(...) and hookcore.batches(...) in the loop's own code"
 

@@ -19,8 +19,8 @@ import attrs
 import torch
 
 from hookcore.plain import table
-from hookcore.plain.parsing import parse
-from hookcore.plain.syntax import ordinals
+from hookcore.plain.rewriting.parsing import parse
+from hookcore.plain.rewriting.syntax import ordinals
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), range, enum.Enum, pathlib.PurePath)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

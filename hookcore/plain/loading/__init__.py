@@ -1,0 +1,1 @@
+"""How rewritten code comes into a process: by an import, as a script, in place."""
