@@ -318,10 +318,8 @@ class Plain:
             ends = how == "finished" and life.attention and self.attend(loop)
         finally:
             self._head_names = {}
-        if self.saves and how == "finished" and not ends and role in ("epoch", "between"):
-            from hookcore.plain.resume import prologue
-
-            loop.prologue = prologue.noted(self, loop, names)
+        if how == "finished" and not ends:
+            self._note_head(loop, names)
         return ends
 
     def attend(self, loop: Loop) -> bool:
@@ -553,6 +551,13 @@ class Plain:
             self._unheard.add(loop.site.id)
         gate.tails[loop.site.id] = None
         self.unusual = True
+
+    def _note_head(self, loop: Loop, names: dict[str, Any]) -> None:
+        """What a checkpoint in a loop inside must know of the iteration that begins."""
+        if self.saves and self.taps is not None and loop.role in ("epoch", "between"):
+            from hookcore.plain.resume import prologue
+
+            loop.prologue = prologue.noted(self, loop, names)
 
     def _note_entry(self, loop: Loop, above: Loop | None) -> None:
         """What a checkpoint in a loop inside must know of this entry."""

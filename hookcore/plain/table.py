@@ -170,6 +170,8 @@ BINDINGS: dict[int, Binding] = {}
 FILES: dict[tuple[str, str], File] = {}
 """By path and module name: a script is ``__main__`` here and may be ``train`` there."""
 
+_paths: set[str] = set()
+_modules: set[str] = set()
 _ids = itertools.count(1)
 
 
@@ -186,11 +188,24 @@ def record(
     FUNCTIONS.update((function.id, function) for function in functions)
     BINDINGS.update((binding.id, binding) for binding in bindings)
     FILES[file.path, file.module] = file
+    if file.reason is None:
+        _paths.add(file.path)
+        _modules.add(file.module)
 
 
 def rewritten() -> list[File]:
     """The files that run with sites in them; those left as they are have a reason."""
     return [file for file in list(FILES.values()) if file.reason is None]
+
+
+def is_rewritten(path: str) -> bool:
+    """Whether a file runs with sites in it."""
+    return path in _paths
+
+
+def is_module_rewritten(name: str) -> bool:
+    """Whether a module's file runs with sites in it: the user's own."""
+    return name in _modules
 
 
 def beside(path: str) -> list[File]:

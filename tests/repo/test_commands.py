@@ -27,10 +27,9 @@ def test_readme_starts_with_two_commands():
 
 
 def test_ci_runs_the_readme_s_second_command():
-    """CI runs what the README says, then what is too heavy for its reader; each can fail it."""
+    """CI runs what the README says, as its last line; a failure there fails it."""
     script = (ROOT / ".ci" / "run").read_text()
-    heavy = [".venv/bin/tox -e soak", ".venv/bin/tox -e wild"]
-    assert script.rstrip().splitlines()[-3:] == [shell_blocks()[1], *heavy]
+    assert script.rstrip().splitlines()[-1] == shell_blocks()[1]
     assert re.search(r"^set -euo pipefail$", script, re.MULTILINE)
 
 

@@ -12,6 +12,9 @@ import attrs
 import pytest
 
 from hookcore import hookimpl
+
+pytest.importorskip("torch")
+
 from hookcore import snapshot as snapshots
 
 ROUNDS = 3

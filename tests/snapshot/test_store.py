@@ -21,6 +21,7 @@ import torch
 
 from hookcore.errors import SnapshotError
 from hookcore.snapshot import (
+    FORMAT,
     FileSum,
     Header,
     NotEncodable,
@@ -391,10 +392,10 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 def test_a_newer_format_is_said(good):
-    sign(good, attrs.evolve(Header(kind="epoch"), format=2))
+    sign(good, attrs.evolve(Header(kind="epoch"), format=FORMAT + 1))
     with pytest.raises(SnapshotError) as caught:
         read(good)
-    assert "its format is 2" in caught.value.why
+    assert f"its format is {FORMAT + 1}" in caught.value.why
     assert "upgrade" in caught.value.way_out
 
 

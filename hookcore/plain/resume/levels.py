@@ -223,7 +223,7 @@ def _concern_before(outer: Loop, inner: Loop, last: Loop) -> str | None:
 def concern_of(host: Plain, loop: Loop) -> str | None:
     """Why a loop cannot be brought to the iteration where it was, or None."""
     site = loop.site
-    if site.path not in {file.path for file in table.rewritten()}:
+    if not table.is_rewritten(site.path):
         return f"the loop at {site.where} is not rewritten"
     if not site.module_level and not site.names:
         return f"the loop at {site.where} stands where its variables cannot be restored"

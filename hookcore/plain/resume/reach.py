@@ -185,7 +185,7 @@ def _has_state(value: Any) -> bool:
 
 def _of_user(kind: type) -> bool:
     """Whether a class comes from a file that was rewritten: the user's own."""
-    return kind.__module__ in {file.module for file in table.rewritten()}
+    return table.is_module_rewritten(kind.__module__)
 
 
 def _parts(path: str, value: Any) -> Iterator[Slot]:
@@ -227,7 +227,7 @@ def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
 
 
 def _cells(path: str, value: types.FunctionType) -> Iterator[Slot]:
-    if value.__code__.co_filename not in {file.path for file in table.rewritten()}:
+    if not table.is_rewritten(value.__code__.co_filename):
         wrapped = getattr(value, "__wrapped__", None)  # what a library's decorator is around
         if wrapped is not None:
             yield Slot(f"{path}.__wrapped__", wrapped, _cannot)
