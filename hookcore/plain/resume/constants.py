@@ -200,6 +200,13 @@ class _Changes:
     used: set[str] = attrs.field(factory=set)
     dynamic: bool = False
 
+    def add(self, other: _Changes) -> None:
+        self.attributes |= other.attributes
+        self.declared |= other.declared
+        self.exposed |= other.exposed
+        self.used |= other.used
+        self.dynamic = self.dynamic or other.dynamic
+
     def note(self, node: ast.AST) -> None:
         if isinstance(node, (ast.Global, ast.Nonlocal)):
             self.declared.update(node.names)
@@ -223,7 +230,16 @@ class _Changes:
 @lru_cache(maxsize=8)
 def _changed_anywhere(sources: tuple[str, ...]) -> _Changes:
     changes = _Changes()
-    waiting: list[ast.AST] = [parse(source) for source in sources]
+    for source in sources:
+        changes.add(_changed_in(source))
+    return changes
+
+
+@lru_cache(maxsize=4096)
+def _changed_in(source: str) -> _Changes:
+    """Of one file: a module that is imported later has the others read no second time."""
+    changes = _Changes()
+    waiting: list[ast.AST] = [parse(source)]
     while waiting:
         node = waiting.pop()
         changes.note(node)
