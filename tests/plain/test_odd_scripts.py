@@ -106,7 +106,9 @@ def test_a_parameter_that_the_loop_alone_names_is_resumed(tmp_path):
         """,
     )
     whole = run(script)
-    run(script, "-m", "hookcore", "run", code=-9, KILL="1", HOOKCORE_ONLY="checkpoint")
-    rest = run(script, "-m", "hookcore", "run", "--resume", HOOKCORE_ONLY="checkpoint")
+    # Written before the loop goes on: a thread would have no time before the kill.
+    only = {"HOOKCORE_ONLY": "checkpoint", "HOOKCORE_CHECKPOINT_BACKGROUND": "no"}
+    run(script, "-m", "hookcore", "run", code=-9, KILL="1", **only)
+    rest = run(script, "-m", "hookcore", "run", "--resume", **only)
 
     assert rest == whole.splitlines(keepends=True)[-1]

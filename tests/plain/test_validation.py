@@ -608,7 +608,7 @@ def test_its_loop_is_known(lab):
 
 
 def test_declared_by_hand(lab):
-    """A comment on the loop's line keeps a loop from being the batches."""
+    """A comment on the loop's line keeps a loop from being the batches, until a step says more."""
     source = """
     def train():
         model = make(); optimizer = sgd(model)
@@ -617,7 +617,7 @@ def test_declared_by_hand(lab):
                 update(model, optimizer, x, y)
         return weights(model)
     """
-    assert lab.story(source) == "T( E( b s s . )E E( b s s . )E )T R"
+    assert lab.story(source) == "T( E( b s s . )E E( b V( v )V s V( v )V s . )E )T R"
 
 
 def _loop():
