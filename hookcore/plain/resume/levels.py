@@ -11,14 +11,15 @@ import attrs
 import torch
 
 from hookcore.plain import table
-from hookcore.plain.resume import data
+from hookcore.plain.resume import iterators
 from hookcore.plain.resume.constants import Constants, read_before
+from hookcore.plain.resume.passes import concern_of_pass
 from hookcore.plain.resume.prologue import Lost
 from hookcore.plain.sites import loaders_in
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
-    from hookcore.plain.resume.data import Feed
+    from hookcore.plain.resume.passes import Feed
     from hookcore.plain.resume.prologue import Prologue
     from hookcore.plain.resume.reach import Reach
     from hookcore.plain.sites import Loop
@@ -126,7 +127,7 @@ class Levels:
                 "passes": [feed.record(feed.number - base) for feed in passes],
                 "named": {path: self._named(iterator) for path, iterator in named.items()},
                 "kept": {
-                    path: data.workers_of(loader._iterator)  # noqa: SLF001 - a test says so when it moves
+                    path: iterators.workers_of(loader._iterator)  # noqa: SLF001 - a test says so when it moves
                     for path, loader in self._reach.loaders.items()
                     if _kept(loader) and id(loader._iterator) not in own  # noqa: SLF001 - as above
                 },
@@ -179,7 +180,7 @@ class Levels:
                 return "a pass over a DataLoader is going on that no name of the loop leads to"
             if not any(known is loader for known in self._reach.loaders.values()):
                 return f"no name of the loop leads to the DataLoader of {path}"
-            why = data.concern(feed)
+            why = concern_of_pass(feed)
             if why is not None:
                 return why
         return None
@@ -238,7 +239,7 @@ def concern_of(host: Plain, loop: Loop) -> str | None:
     feeds = passes_of(host, loop)
     if len(feeds) < len(loaders_in(loop.iterable)):
         return f"how far the DataLoader of the loop at {site.where} has come is not known"
-    return next((why for feed in feeds if (why := data.concern(feed)) is not None), None)
+    return next((why for feed in feeds if (why := concern_of_pass(feed)) is not None), None)
 
 
 def passes_of(host: Plain, loop: Loop) -> list[Feed]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hookcore.errors import UsageError
 from hookcore.plain import table
 from hookcore.plain.resume import prologue, rng
-from hookcore.plain.resume.data import stand_in
+from hookcore.plain.resume.iterators import stand_in
 from hookcore.plain.resume.levels import digests, site_key
 from hookcore.plain.resume.putback import (
     AFRESH,

@@ -15,13 +15,14 @@ import attrs
 import torch
 
 from hookcore.plain import table
-from hookcore.plain.resume import data, rng
+from hookcore.plain.resume import iterators, rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.reach import Reach
 from hookcore.plain.resume.turning import place_of
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
+    from hookcore.plain.resume.passes import Feed
     from hookcore.plain.sites import Loop
 
 _SMALL = 1 << 16
@@ -64,7 +65,7 @@ class Prologue:
     settings: dict[str, Any] = attrs.field(factory=dict)
     concern: str | None = None
 
-    def own_of(self, feed: data.Feed) -> dict[str, Any]:
+    def own_of(self, feed: Feed) -> dict[str, Any]:
         """How one of the loop's own passes stood then."""
         return self.own.get(feed.number, {})
 
@@ -91,7 +92,7 @@ def _own(host: Plain, loop: Loop) -> dict[int, dict[str, Any]]:
     from hookcore.plain.resume.levels import passes_of
 
     passes = passes_of(host, loop)
-    return {feed.number: data.standing(feed.iterator()) for feed in passes}
+    return {feed.number: iterators.standing(feed.iterator()) for feed in passes}
 
 
 def first(host: Plain, loop: Loop) -> Prologue:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hookcore.errors import UsageError
-from hookcore.plain.resume import data, rng
+from hookcore.plain.resume import iterators, rng
 from hookcore.plain.resume.reach import GRADIENT, Reach
 from hookcore.plain.resume.refill import Refill
 from hookcore.plain.resume.state import class_name
@@ -18,7 +18,7 @@ from hookcore.plain.resume.turning import turn_to
 from hookcore.snapshot import home
 
 if TYPE_CHECKING:
-    from hookcore.plain.resume.data import Feeds
+    from hookcore.plain.resume.passes import Feeds
     from hookcore.snapshot import ObjectRecord
 
 AFRESH = "start afresh:  leave out --resume"
@@ -202,7 +202,7 @@ def check_order(iterator: Any, record: Mapping[str, Any]) -> None:
     Raises:
         UsageError: It is another order.
     """
-    here = data.peek(iterator)
+    here = iterators.peek(iterator)
     if here != record["next"]:
         raise UsageError(
             "this checkpoint cannot be continued in the middle of its epoch",

@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
 )
 
 from hookcore.plain import gate
-from hookcore.plain.resume.data import Feeds
+from hookcore.plain.resume.passes import Feeds
 from hookcore.plain.taps.forwards import Forwards
 from hookcore.plain.taps.found import Found, called_in_place_of, in_turn, leaves_of, live_objects
 from hookcore.plain.taps.patches import Patches

@@ -1,0 +1,122 @@
+"""In a DataLoader's workers: what they draw is told along with their batches."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import get_worker_info
+
+_last: dict[str, Any] = {}
+"""What this worker's random streams were when it last told of them."""
+
+
+class Ship:
+    """A batch with the random states that its worker had after it.
+
+    Attributes:
+        data: The batch.
+        worker: The worker's number.
+        states: Its random states.
+    """
+
+    __slots__ = ("data", "states", "worker")
+
+    def __init__(self, data: Any, worker: int, states: dict[str, Any]) -> None:
+        self.data, self.worker, self.states = data, worker, states
+
+    def pin_memory(self, device: Any = None) -> Ship:
+        """What torch asks of a class of a user's own."""
+        from torch.utils.data._utils.pin_memory import pin_memory
+
+        self.data = pin_memory(self.data, device)  # type: ignore[no-untyped-call] # torch's
+        return self
+
+
+class Collate:
+    """A loader's ``collate_fn``; tells the random states along, where they have changed."""
+
+    def __init__(self, inner: Callable[[Any], Any]) -> None:
+        self._inner = inner
+
+    def __call__(self, items: Any) -> Any:
+        """What the user's own makes of the items."""
+        data, info = self._inner(items), get_worker_info()
+        if info is None:
+            return data
+        states = _drawn()
+        if states == _last.get("states"):
+            return data
+        _last["states"] = states
+        return Ship(data, info.id, states)
+
+
+class Begin:
+    """A loader's ``worker_init_fn``; a worker goes on as the one whose number it has.
+
+    Args:
+        inner: The user's own.
+        record: What a checkpoint knows of the workers, or None.
+    """
+
+    def __init__(
+        self, inner: Callable[[int], None] | None, record: Mapping[str, Any] | None = None
+    ) -> None:
+        self._inner = inner
+        self._seed = None if record is None else record.get("base_seed")
+        self._states = {} if record is None else dict(record.get("states", {}))
+
+    def __call__(self, worker: int) -> None:
+        """A worker begins."""
+        info = get_worker_info()
+        assert info is not None
+        if self._seed is not None and info.seed != self._seed + worker:
+            object.__setattr__(info, "seed", self._seed + worker)  # it is frozen
+            _seed(self._seed, worker)
+        if self._inner is not None:
+            self._inner(worker)
+        if worker in self._states:
+            _put_drawn(self._states[worker])
+        _last["states"] = _drawn()
+
+
+def _seed(base: int, worker: int) -> None:
+    """Seed a worker's streams as torch does."""
+    random.seed(base + worker)
+    torch.manual_seed(base + worker)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        from torch.utils.data._utils.worker import _generate_state
+
+        numpy.random.seed(_generate_state(base, worker))  # type: ignore[no-untyped-call] # torch's
+
+
+def _drawn() -> dict[str, Any]:
+    """The worker's random states, small and plain: they travel with each batch that draws."""
+    states: dict[str, Any] = {
+        "python": random.getstate(),
+        "torch": _bytes(torch.get_rng_state()),
+    }
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        name, keys, *rest = numpy.random.get_state()
+        states["numpy"] = (name, keys.tobytes(), *rest)
+    return states
+
+
+def _bytes(state: torch.Tensor) -> bytes:
+    if "numpy" in sys.modules:
+        return state.numpy().tobytes()
+    return bytes(state.tolist())
+
+
+def _put_drawn(states: Mapping[str, Any]) -> None:
+    random.setstate(states["python"])
+    torch.set_rng_state(torch.frombuffer(bytearray(states["torch"]), dtype=torch.uint8))
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and "numpy" in states:
+        name, keys, *rest = states["numpy"]
+        numpy.random.set_state((name, numpy.frombuffer(keys, numpy.uint32), *rest))
