@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from hookcore.plain import gate, table
 from hookcore.plain.declared import Declared
 from hookcore.plain.evaluation import Evaluation
+from hookcore.plain.idle import Idle
 from hookcore.plain.overrides import Overrides
 from hookcore.plain.recognition import Recognition
+from hookcore.plain.resume.heads import Heads
 from hookcore.plain.scalars import Scalars
+from hookcore.plain.shown import Shown
 from hookcore.plain.sites import BatchLoop, ForLoop, Loop, MeasuredBatchLoop, WhileLoop, loaders_in
 from hookcore.plain.sizes import reader_for, size_of
 from hookcore.plain.taps.loggers import Loggers
@@ -24,15 +27,6 @@ if TYPE_CHECKING:
     from hookcore.plain.resume.pending import Pending
     from hookcore.plain.taps.taps import Taps
     from hookcore.training import Fit, Role, Run
-
-_LONG_ENOUGH = 100
-"""Iterations, over all its entries, after which a loop in which nothing happens is let be.
-
-While no fit is known, that is: the first epochs may only warm up, and what is let be cannot be
-recognised by the first step. In a fit one pass is enough: a step outside of all batches takes it
-back, and so does the fit's end.
-"""
-
 
 class Plain:
     """One run's view of the loops that run in its thread.
@@ -54,16 +48,15 @@ class Plain:
         clock: Counts iterations begun; tells what was born before what.
         unusual: Whether the batch loop's next head must take the long way.
         sizes: Reads the number of samples off a batch, None where items do not tell.
-        seen: Names of a frame by the site or function that generated code shows them for. What a
-            ``return`` computes runs in between, and shows names of its own.
+        shown: What frames show of their names.
         given: Values that generated code takes back into a frame.
         calls: Whether calls of the instrumented function may be the epochs.
         batch_loop: What a ``for`` becomes that is known as the batch loop.
         overrides: What the user says of loops by their places.
         unfollowed: What trains where no loop is seen.
         evaluated_at: Sites of loops that validated, in the order they were met.
-        entries: How often a site has been entered, less one.
-        saves: Whether somebody listens for checkpoints.
+        heads: Heads of loops, where a checkpoint can be taken.
+        idle: Loops that are let be.
     """
 
     name = "plain"
@@ -82,23 +75,17 @@ class Plain:
         self.clock = 0
         self.unusual = False
         self.sizes: Callable[[Any], int | None] | None = None
-        self.seen: dict[int, dict[str, Any]] = {}
+        self.shown = Shown(self)
         self.given: dict[str, Any] = {}
         self.calls = calls
         self.batch_loop: type[BatchLoop] = BatchLoop
         self.overrides = Overrides({})
         self.unfollowed = Unfollowed(self)
         self.evaluated_at: dict[int, None] = {}
-        self.entries: dict[int, int] = {}
-        self._head: Loop | None = None
-        self._head_names: dict[str, Any] = {}
+        self.heads = Heads(self)
+        self.idle = Idle(self)
         self._cut = False
         self._resumed: Loop | None = None
-        self.saves = False
-        self._wanted: set[int] = set()
-        self._unheard: set[int] = set()
-        self._unmoved: dict[int, int] = {}
-        self._let_be: set[int] = set()
 
     # -- the run ---------------------------------------------------------------------------
 
@@ -108,7 +95,7 @@ class Plain:
         self.overrides = Overrides(run.settings.loops)
         if life.dispatch.ledger is not None:
             self.batch_loop = MeasuredBatchLoop
-        self.saves = life.events.on_checkpoint_save is not None
+        self.heads.noted = life.events.on_checkpoint_save is not None
         gate.open_for(self, table.while_sites)
         self.notice_torch()
 
@@ -208,7 +195,7 @@ class Plain:
     def returned(self, function: int, site_id: int | None, frame: int) -> None:
         """A function returns, from inside a loop where ``site_id`` is given."""
         life = self.life
-        seen = self._take_seen(function)
+        seen = self.shown.take(function)
         if life.fit is not None:
             validating = life.in_validation
             self.evaluation.returned(frame, self.scalars.returned(function, seen, validating))
@@ -218,18 +205,18 @@ class Plain:
         if loop is not None:
             if seen:  # the variables of the function's loops are among them
                 own = (inner.site.id for inner in self.stack if inner.frame == frame)
-                self.seen.update(dict.fromkeys(own, seen))
+                self.shown.seen.update(dict.fromkeys(own, seen))
             self._close(loop, "returned")
 
     def see_globals(self, site_id: int) -> None:
         """A loop at module level shows its module's names."""
-        self.seen[site_id] = dict(vars(sys.modules[table.SITES[site_id].module]))
+        self.shown.seen[site_id] = dict(vars(sys.modules[table.SITES[site_id].module]))
 
     def write_back(self, site_id: int) -> None:
         """A frame has shown its names and takes the checkpoint's values for them."""
         gate.back.pop(site_id, None)
         if self.pending is not None:
-            self.given = self.pending.put_back(self._take_seen(site_id))
+            self.given = self.pending.put_back(self.shown.take(site_id))
 
     # -- loops -----------------------------------------------------------------------------
 
@@ -240,12 +227,10 @@ class Plain:
             self._leave_comprehension(above, loop)
         self.stack.append(loop)
         loop.since = self.clock
-        site = loop.site.id
-        self.entries[site] = self.entries.get(site, -1) + 1
-        self._note_entry(loop, above)
+        self.heads.entered(loop, above)
         if self.pending is not None and self.pending.reached(loop):
             if self.pending.iteration >= 0:
-                gate.back[site] = None
+                gate.back[loop.site.id] = None
             else:
                 self.pending.begins(loop)
         elif loop.role == "batch" and self.taps is not None:
@@ -287,7 +272,7 @@ class Plain:
     def iteration_ended(self, loop: Loop, how: How) -> bool:
         """An iteration's body has been left; True where the loop must end here."""
         self._unwind_above(loop, "broke" if how == "finished" else how)
-        names = self._take_seen(loop.site.id)
+        names = self.shown.take(loop.site.id)
         if self.pending is not None and self.pending.went_back(loop):
             if self.pending.done:
                 self._resumed = self.pending.outermost
@@ -302,30 +287,30 @@ class Plain:
             life.end_validation_batch()
         if role in (None, "validation") or life.fit is None:
             return False
-        self._deliver(loop, {} if loop.site.id in self._unheard else names)
+        self._deliver(loop, self.shown.heard(loop, names))
         if role in ("batch", "both"):
             life.end_batch(how)
         if role != "between" and (role != "batch" or self.recognition.one_level):
             self.evaluation.happened = False
-            self.seen.clear()  # what no return came for: its value could not be computed
+            self.shown.seen.clear()  # what no return came for: its value could not be computed
         if role == "epoch":
             self.loggers.look()
         if role in ("epoch", "both"):
             life.end_epoch("stopped" if self._cut and how == "finished" else how)
             self._cut = False
-        self._head_names = names
+        self.heads.names = names
         try:
             ends = how == "finished" and life.attention and self.attend(loop)
         finally:
-            self._head_names = {}
+            self.heads.names = {}
         if how == "finished" and not ends:
-            self._note_head(loop, names)
+            self.heads.passed(loop, names)
         return ends
 
     def attend(self, loop: Loop) -> bool:
         """Look after what was asked for, at this loop's head; True where the loop must end."""
         life, fit, roles = self.life, self.life.fit, self.recognition.roles
-        self._head = loop
+        self.heads.at = loop
         try:
             life.attend()
             if fit is None or roles is None or fit.stopped is None:
@@ -342,7 +327,7 @@ class Plain:
                 self.leave(loop, "stopped")
             return ends
         finally:
-            self._head = None
+            self.heads.at = None
 
     def leave(self, loop: Loop, how: How) -> None:
         """A loop is over."""
@@ -363,7 +348,8 @@ class Plain:
         elif loop.role == "batch" and self.taps is not None:
             self.taps.batches_end()
         if loop.role is None:
-            self._remember(loop)
+            self.recognition.left(loop)
+            self.idle.left(loop)
         # It may go on unwatched: a `finally` overrules a return, or the run ends before the loop.
         loop.role = None
         if isinstance(loop, BatchLoop):
@@ -375,13 +361,10 @@ class Plain:
         self.evaluation.reset()
         self.sizes = None
         self.loggers.forget()
-        self.seen.clear()
-        self.look_again()
+        self.shown.forget()
+        self.heads.forget()
+        self.idle.look_again()
         self.unusual = self._cut = False
-        self._wanted.clear()
-        self._unheard.clear()
-        gate.tails.clear()
-        gate.frames.clear()
         for loop in self.stack:
             loop.backward_in = -1
         if self.taps is not None:
@@ -400,71 +383,19 @@ class Plain:
         """The model trains: what looked like a validation is over."""
         self.evaluation.trained()
 
-    def show_frames(self) -> None:
-        """Have every loop of the fit show its names at the end of its iteration."""
-        for loop in self.stack:
-            if loop.role is not None:
-                gate.tails[loop.site.id] = None
-        self._unheard.clear()
-
-    def show_between(self, loops: Iterable[Loop]) -> None:
-        """Have loops between epochs and batches show their names, for checkpoints alone."""
-        for loop in loops if self.saves else ():
-            if loop.site.id not in gate.tails:
-                gate.tails[loop.site.id] = None
-                self._unheard.add(loop.site.id)
-
     # -- what Run and Fit ask for ----------------------------------------------------------
 
     def refresh(self) -> None:
         """Have the batch loop show its variables at the end of its current iteration."""
-        roles = self.recognition.roles
-        if roles is not None and (roles.batch.site.names or roles.batch.site.module_level):
-            gate.tails[roles.batch.site.id] = None
-            self._unheard.discard(roles.batch.site.id)
-            self.unusual = True
-
-    def awaits_names(self) -> bool:
-        """Whether the batch loop's variables were asked for and have not been seen yet."""
-        roles = self.recognition.roles
-        if roles is None or (roles.epochs and roles.outer is roles.batch):
-            return False
-        return roles.batch.site.id in gate.tails
+        self.shown.ask_batches()
 
     def expect_capture(self) -> None:
         """Have the fit's loops show their names at the end of their current iterations."""
-        roles = self.recognition.roles
-        if roles is None:
-            return
-        if roles.outer.site.names:
-            gate.tails[roles.outer.site.id] = None
-            self.unusual = True
-        batch = next((loop for loop in reversed(self.stack) if loop.role == "batch"), None)
-        # Asked for in mid-batch, or at its head for the next one.
-        near = batch is not None and (self.life.in_batch or self._head is batch)
-        if batch is not None and near and batch.site.names:
-            self._show_for_capture(batch)
+        self.heads.expect()
 
     def capture(self, reason: str) -> Any:
         """A snapshot of the head that is attended to, or None: at the next one."""
-        loop, roles = self._head, self.recognition.roles
-        if roles is None or self.taps is None:
-            return None
-        from hookcore.plain.resume import levels, state
-
-        if loop is None or (loop is not roles.outer and levels.concern_inside(self, loop)):
-            return state.capture(self, loop, {}, reason)
-        site = loop.site
-        names = self._head_names or self._take_seen(site.id)
-        if site.names and not names and site.id not in self._wanted:
-            self._wanted.add(site.id)
-            self._show_for_capture(loop)
-            return None
-        self._wanted.discard(site.id)
-        if loop.role == "batch":
-            gate.tails.pop(site.id, None)
-            self._unheard.discard(site.id)
-        return state.capture(self, loop, names, reason)
+        return self.heads.capture(reason)
 
     def emergency(self, fit: Fit, reason: str) -> Any:
         """Weights alone, after an exception."""
@@ -544,39 +475,6 @@ class Plain:
             loop.__class__ = self.batch_loop
         return loop
 
-    def _show_for_capture(self, loop: Loop) -> None:
-        """Have a loop show its names at the end of its current iteration, for a checkpoint."""
-        roles = self.recognition.roles
-        if roles is not None and loop is not roles.outer and loop.site.id not in gate.tails:
-            self._unheard.add(loop.site.id)
-        gate.tails[loop.site.id] = None
-        self.unusual = True
-
-    def _note_head(self, loop: Loop, names: dict[str, Any]) -> None:
-        """What a checkpoint in a loop inside must know of the iteration that begins."""
-        if self.saves and self.taps is not None and loop.role in ("epoch", "between"):
-            from hookcore.plain.resume import prologue
-
-            loop.prologue = prologue.noted(self, loop, names)
-
-    def _note_entry(self, loop: Loop, above: Loop | None) -> None:
-        """What a checkpoint in a loop inside must know of this entry."""
-        if not self.saves and self.pending is None:
-            return
-        if above is None:
-            loop.entry = self.entries[loop.site.id]
-        else:
-            if above.entered_in != above.index:
-                above.entered, above.entered_in = {}, above.index
-            loop.entry = above.entered[loop.site.id] = above.entered.get(loop.site.id, -1) + 1
-        fit = self.life.fit
-        if fit is not None:
-            loop.steps, loop.validations = fit.step, fit.validations
-        if self.taps is not None and (fit is None or loop.role in ("epoch", "between")):
-            from hookcore.plain.resume import prologue
-
-            loop.prologue = prologue.noted(self, loop)
-
     def _leave_comprehension(self, above: Loop, loop: Loop) -> None:
         """No statement stands in a comprehension: an exception, of which nothing told, left it."""
         if above.frame == loop.frame:
@@ -629,7 +527,7 @@ class Plain:
         life, role = self.life, loop.role
         if names or self.unusual:
             if role == "batch":
-                gate.tails.pop(loop.site.id, None)
+                self.shown.no_more(loop)
             arrivals = self.scalars.ended(loop, names, self.evaluation.counts)
             if role == "epoch":
                 self._deliver_drawn()
@@ -650,7 +548,7 @@ class Plain:
             self.life.arrived(drawn, "batch")
 
     def _take_seen(self, owner: int) -> dict[str, Any]:
-        return self.seen.pop(owner, {})
+        return self.shown.seen.pop(owner, {})
 
     def _topmost(self, site_id: int, frame: int | None = None) -> Loop | None:
         for loop in reversed(self.stack):
@@ -671,33 +569,6 @@ class Plain:
                 inner = self.stack[-1]
                 raised = how == "broke" and inner.site.kind == "comprehension"  # it has no break
                 self._close(inner, "exception" if raised else how)
-
-    def _remember(self, loop: Loop) -> None:
-        """A loop that is over: count it for a replay, and let it be where it never matters."""
-        if self.recognition.roles is None and self.stack:
-            outer = self.stack[-1]
-            counts = outer.history.setdefault(outer.index, {})
-            counts[loop.site.id] = counts.get(loop.site.id, 0) + loop.index + 1
-            for inside in loop.history.values():
-                for site_id, n in inside.items():
-                    counts[site_id] = counts.get(site_id, 0) + n
-        site = loop.site
-        if loop.stepped or loop.evaluated or site.may_step or loop.said:
-            return
-        if loaders_in(loop.iterable):  # slow anyway, and likely to matter one day
-            return
-        if any(other.site is site for other in self.stack):  # it runs further out as well
-            return
-        seen = self._unmoved[site.id] = self._unmoved.get(site.id, 0) + loop.index + 1
-        if seen >= (_LONG_ENOUGH if self.life.fit is None else 1):
-            self._let_be.add(site.id)
-            gate.dead[site.id] = None
-
-    def look_again(self) -> None:
-        """Loops that were let be are watched from their next entry on."""
-        for site in self._let_be:
-            gate.dead.pop(site, None)
-        self._let_be.clear()
 
 
 def _importing(module: Any) -> bool:

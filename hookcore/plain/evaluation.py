@@ -138,7 +138,7 @@ class Evaluation:
         if self._unproven == 0:
             self._frame = _reporting_frame(loop)
             self._host.unusual = True
-            self._host.show_frames()
+            self._host.shown.ask_every_loop()
             self._host.scalars.validation_began()
             if self._host.taps is not None:
                 self._host.taps.hear_backward(wanted=True)
@@ -225,7 +225,7 @@ class Evaluation:
             host.taps.hear_backward(wanted=False)
         self._waiting.clear()
         # A step ends no wish: what was asked for in mid-batch is seen at the batch's end.
-        host.unusual = host.awaits_names()
+        host.unusual = host.shown.awaited()
         if life.in_batch and host.taps is not None:
             host.taps.batches_begin()
 
@@ -233,7 +233,7 @@ class Evaluation:
         host = self._host
         self._frame = frame
         host.unusual = True
-        host.show_frames()
+        host.shown.ask_every_loop()
         self.happened = True
         host.scalars.validation_began()
         host.life.start_validation()

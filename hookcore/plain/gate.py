@@ -96,7 +96,7 @@ def see(owner: int, name: str, value: Any) -> None:
     """A name of the frame, at a site's tail or a function's return."""
     found = live()
     if found is not None:
-        found.seen.setdefault(owner, {})[name] = value
+        found.shown.seen.setdefault(owner, {})[name] = value
 
 
 def see_globals(site: int) -> None:

@@ -62,6 +62,17 @@ class Recognition:
             return None
         return None if taps is not None and taps.evaluating() else role
 
+    def left(self, loop: Loop) -> None:
+        """A loop without a role is over: count its iterations, for a replay."""
+        if self.roles is not None or not self._host.stack:
+            return
+        outer = self._host.stack[-1]
+        run = outer.history.setdefault(outer.index, {})
+        run[loop.site.id] = run.get(loop.site.id, 0) + loop.index + 1
+        for inside in loop.history.values():
+            for site_id, n in inside.items():
+                run[site_id] = run.get(site_id, 0) + n
+
     def trains_elsewhere(self, site: int) -> bool:
         """Whether a loop without a role, in an epoch, is one that trains at other entries."""
         life = self._host.life
@@ -138,7 +149,8 @@ class Recognition:
                 host.run.take("terminal", f"the loop's own bar at {loop.site.where}")
         if roles.epochs:
             gate.tails[roles.outer.site.id] = None
-            host.show_between(roles.between)
+            if host.heads.noted:
+                host.shown.ask_for_checkpoints(roles.between)
         gate.frames.update(dict.fromkeys(table.FUNCTIONS))
         host.loggers.look()
         self._start(fit, roles, in_batch=in_batch)

@@ -68,7 +68,7 @@ class Levels:
                 "site": site_key(loop, folder),
                 "line": loop.site.line,
                 "scope": loop.site.scope,
-                "entry": loop.entry if n else host.entries[loop.site.id],
+                "entry": loop.entry if n else host.heads.entries[loop.site.id],
                 "iteration": loop.index if loop is self._loops[-1] else loop.index - 1,
             }
             for n, loop in enumerate(self._loops)

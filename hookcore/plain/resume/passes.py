@@ -112,7 +112,7 @@ class Feeds:
 
     def iterate(self, loader: Any, original: Callable[[Any], Any]) -> Any:
         """``iter(loader)``, so that it can be done again."""
-        if not self._host.saves or not self._host.mine():
+        if not self._host.heads.noted or not self._host.mine():
             return original(loader)
         self.count += 1
         wanted = self.awaited.pop(self.count, None)

@@ -96,7 +96,7 @@ class Pending:
         level = self._levels[number]
         if site_key(loop, folder) != list(level["site"]):
             return False
-        entry = loop.entry if number else self._host.entries[loop.site.id]
+        entry = loop.entry if number else self._host.heads.entries[loop.site.id]
         if entry != level["entry"]:
             return False
         if number and not self._in_place(loop):

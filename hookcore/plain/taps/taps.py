@@ -280,7 +280,7 @@ class Taps:
         if host.unusual or not stack or stack[-1].role is None:
             self._trains(stack)
         if not host.life.in_batch:  # a loop that trains may be among those that are let be
-            host.look_again()
+            host.idle.look_again()
         events = host.life.events
         if events.on_lr_change is not None:
             self._compare_rates(fit, optimizer)

@@ -109,7 +109,7 @@ class Trial(Plain):
     def attach(self, run: Run, life: Life) -> None:
         """Begin to listen."""
         super().attach(run, life)
-        self.saves = life.attention = True
+        self.heads.noted = life.attention = True
 
     def watch_torch(self) -> None:
         """Look out for training that the taps pass over; torch has just been imported."""
@@ -150,7 +150,7 @@ class Trial(Plain):
         if ends or roles is None:
             return ends
         if loop is roles.outer:
-            self.names = self._head_names or self.names
+            self.names = self.heads.names or self.names
             if self._has_seen_enough(loop) and self._is_captured(loop):
                 self._conclude()
             return False
@@ -167,7 +167,7 @@ class Trial(Plain):
         """A loop is over; if it is the outermost one, what follows must not run."""
         roles = self.recognition.roles
         if roles is not None and loop is roles.outer and loop in self.stack:
-            self.names = self.seen.get(loop.site.id) or self.names
+            self.names = self.shown.seen.get(loop.site.id) or self.names
             self.evaluation.over()
             self.left_how = how
             if how not in ("exception", "exit"):
@@ -202,11 +202,11 @@ class Trial(Plain):
 
     def _is_captured(self, loop: Loop) -> bool:
         """Capture what a checkpoint of this head would hold; False: at the next head."""
-        self._head = loop
+        self.heads.at = loop
         try:
             self.snapshot = self.capture("explain")
         except Exception as error:  # noqa: BLE001 - the script's own state_dict may raise anything
             self.unsaved = f"{type(error).__name__}: {error}"
         finally:
-            self._head = None
+            self.heads.at = None
         return self.snapshot is not None or self.unsaved is not None

@@ -1,0 +1,109 @@
+"""Heads of loops, where a checkpoint can be taken, and what it must know of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hookcore.plain.adapter import Plain
+    from hookcore.plain.sites import Loop
+
+
+class Heads:
+    """Notes at heads what a checkpoint will need, and takes it at the head that is attended to.
+
+    Attributes:
+        noted: Whether somebody listens for checkpoints.
+        entries: How often a site has been entered, less one.
+        at: The loop whose head is attended to, or None.
+        names: Names of its frame, where they have just been shown.
+    """
+
+    def __init__(self, host: Plain) -> None:
+        self._host = host
+        self.noted = False
+        self.entries: dict[int, int] = {}
+        self.at: Loop | None = None
+        self.names: dict[str, Any] = {}
+        self._asked: set[int] = set()
+
+    def entered(self, loop: Loop, above: Loop | None) -> None:
+        """A loop is at its first head.
+
+        Args:
+            loop: The loop.
+            above: The one around it, or None.
+        """
+        host, site = self._host, loop.site.id
+        self.entries[site] = self.entries.get(site, -1) + 1
+        if not self.noted and host.pending is None:
+            return
+        if above is None:
+            loop.entry = self.entries[site]
+        else:
+            if above.entered_in != above.index:
+                above.entered, above.entered_in = {}, above.index
+            loop.entry = above.entered[site] = above.entered.get(site, -1) + 1
+        fit = host.life.fit
+        if fit is not None:
+            loop.steps, loop.validations = fit.step, fit.validations
+        if host.taps is not None and (fit is None or loop.role in ("epoch", "between")):
+            from hookcore.plain.resume import prologue
+
+            loop.prologue = prologue.noted(host, loop)
+
+    def passed(self, loop: Loop, names: dict[str, Any]) -> None:
+        """A loop goes on: what a checkpoint in a loop inside must know of this iteration.
+
+        Args:
+            loop: The loop.
+            names: Names of its frame.
+        """
+        host = self._host
+        if self.noted and host.taps is not None and loop.role in ("epoch", "between"):
+            from hookcore.plain.resume import prologue
+
+            loop.prologue = prologue.noted(host, loop, names)
+
+    def expect(self) -> None:
+        """A checkpoint is about to be asked for: have loops show their names at the next heads."""
+        host = self._host
+        roles = host.recognition.roles
+        if roles is None:
+            return
+        if roles.outer.site.names:
+            self._show(roles.outer)
+        batch = next((loop for loop in reversed(host.stack) if loop.role == "batch"), None)
+        # Asked for in mid-batch, or at its head for the next one.
+        near = batch is not None and (host.life.in_batch or self.at is batch)
+        if batch is not None and near and batch.site.names:
+            self._show(batch)
+
+    def capture(self, reason: str) -> Any:
+        """A snapshot of the head that is attended to, or None: at the next one."""
+        host, loop = self._host, self.at
+        roles = host.recognition.roles
+        if roles is None or host.taps is None:
+            return None
+        from hookcore.plain.resume import levels, state
+
+        if loop is None or (loop is not roles.outer and levels.concern_inside(host, loop)):
+            return state.capture(host, loop, {}, reason)
+        site = loop.site
+        names = self.names or host.shown.take(site.id)
+        if site.names and not names and site.id not in self._asked:
+            self._asked.add(site.id)
+            self._show(loop)
+            return None
+        self._asked.discard(site.id)
+        if loop.role == "batch":
+            host.shown.no_more(loop)
+        return state.capture(host, loop, names, reason)
+
+    def forget(self) -> None:
+        """The fit is over."""
+        self._asked.clear()
+
+    def _show(self, loop: Loop) -> None:
+        self._host.shown.ask_for_checkpoints((loop,))
+        self._host.unusual = True
