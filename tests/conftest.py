@@ -1,9 +1,10 @@
-"""What the core's tests share: loops from source, bare and with sites, run and compared."""
+"""What the core's tests share: loops from source, bare and with sites; a desk for scripts."""
 
 from __future__ import annotations
 
 import gc
 import itertools
+import json
 import linecache
 import os
 import random
@@ -269,6 +270,78 @@ def environment(**variables):
         "MKL_NUM_THREADS": "1",
         **variables,
     }
+
+
+@attrs.frozen
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self):
+        """The JSON."""
+        return json.loads(self.out)
+
+    def section(self, title):
+        """The lines below a title, without their indentation."""
+        lines = self.out.splitlines()
+        rest = lines[lines.index(title) + 1 :]
+        end = rest.index("") if "" in rest else len(rest)
+        return [line.strip() for line in rest[:end]]
+
+    def loops(self):
+        """``{role: where}`` of the JSON."""
+        return {loop["role"]: loop["where"] for loop in self.data["loops"]}
+
+
+class Desk:
+    """A folder with scripts, and the commands."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def write(self, name, text):
+        """Put a script, or another file, into the folder."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text).lstrip())
+        return path
+
+    def at(self, name, line):
+        """File and line of the only line that reads so."""
+        lines = [found.strip() for found in (self.folder / name).read_text().splitlines()]
+        assert lines.count(line) == 1
+        return f"{name}:{lines.index(line) + 1}"
+
+    def command(self, *arguments, folder=None, **variables):
+        """Run ``hookcore ...`` in the folder."""
+        done = subprocess.run(
+            [sys.executable, "-m", "hookcore", *map(str, arguments)],
+            cwd=folder or self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def explain(self, *arguments, folder=None, plugins=False):
+        """Run ``hookcore explain``; no installed plugin is loaded unless it is wanted."""
+        none = [] if plugins else ["-p", "no:*"]
+        return self.command("explain", *none, *arguments, folder=folder, COLUMNS="100")
+
+    @property
+    def files(self):
+        """Everything in the folder."""
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*.*"))
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path.resolve())
 
 
 @pytest.fixture(scope="module")

@@ -42,9 +42,9 @@ def loop(inside="pass", after="pass"):
     return EPOCHS.format(inside=inside, after=after)
 
 
-def arrivals(lab, source, log, *, plugins=()):
+def arrivals(lab, source, *args, plugins=()):
     """What arrived with numbers of a logger, one `(source, values)` an event."""
-    _, heard = lab.compare(source, log, plugins=plugins)
+    _, heard = lab.compare(source, *args, plugins=plugins)
     names = ("val/loss", "val/acc", "loss", "score")
     found = []
     for call in heard.recorder.of("on_log"):
@@ -260,3 +260,20 @@ def test_a_plugin_that_logs_does_not_hear_itself(lab, writer):
 def test_a_logger_that_raises_raises(lab, writer):
     """The user's exception, and no metric."""
     assert arrivals(lab, loop(after="log('val/loss', object())"), writer.add_scalar) == []
+
+
+def test_a_call_that_cannot_be_read_is_said_once(lab, bar, capfd):
+    """A bar of another version may take more; the loop goes on, and what follows is heard."""
+
+    def log(*values):
+        bar.set_postfix(*values)
+
+    original, shown = type(bar).set_postfix, []
+    type(bar).set_postfix = lambda _bar, *values: shown.append(values)
+    try:
+        found = arrivals(lab, loop(after="log({'loss': 1.0}, 1, 2); log({'loss': 0.5})"), log)
+    finally:
+        type(bar).set_postfix = original
+    assert found == [("log", {"loss": 0.5})] * 2
+    assert len(shown) == 3 * 4  # bare, quiet, heard
+    assert capfd.readouterr().err.count("what tqdm.set_postfix is told is no metric") == 1

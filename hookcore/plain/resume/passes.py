@@ -105,31 +105,28 @@ class Feeds:
     def __init__(self, host: Plain) -> None:
         self._host = host
         self._feeds: dict[int, Feed] = {}
+        self._loaders: weakref.WeakKeyDictionary[Any, weakref.ref[Any]]
+        self._loaders = weakref.WeakKeyDictionary()
         self._original: Callable[[Any], Any] = torch.utils.data.DataLoader.__iter__
         self.count = 0
         self.awaited: dict[int, Mapping[str, Any]] = {}
         self.kept: list[tuple[Any, Mapping[str, Any]]] = []
 
     def iterate(self, loader: Any, original: Callable[[Any], Any]) -> Any:
-        """``iter(loader)``, so that it can be done again."""
-        if not self._host.heads.noted or not self._host.mine():
-            return original(loader)
-        self.count += 1
-        wanted = self.awaited.pop(self.count, None)
-        kept = next((record for known, record in self.kept if known is loader), None)
-        self.kept = [entry for entry in self.kept if entry[0] is not loader]
-        if wanted is not None:
-            return self.again(loader, original, wanted)
-        streams, generators = rng.take(), states_of(loader)
-        reused = getattr(loader, "_iterator", None) is not None
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(shipping(loader, Begin(loader.worker_init_fn, kept)))
-            if kept is not None:
-                undo.enter_context(base_seed_drawn_before(loader))
-            iterator = original(loader)
-        know_workers(iterator, kept)
-        self._know(loader, iterator, streams, generators, reused=reused or kept is not None)
+        """``iter(loader)``, so that it can be done again where somebody saves."""
+        noted = self._host.heads.noted and self._host.mine()
+        iterator = self._iterate(loader, original) if noted else original(loader)
+        with contextlib.suppress(TypeError):  # an iterator of a subclass's own may be anything
+            self._loaders[iterator] = weakref.ref(loader)
         return iterator
+
+    def loader_of(self, iterator: Any) -> Any:
+        """The DataLoader that gave an iterator, or None."""
+        try:
+            reference = self._loaders.get(iterator)
+        except TypeError:
+            return None
+        return None if reference is None else reference()
 
     def again(
         self, loader: Any, original: Callable[[Any], Any], record: Mapping[str, Any]
@@ -193,6 +190,24 @@ class Feeds:
             for feed in self._feeds.values()
             if (iterator := feed.iterator()) is not None and not ended(iterator)
         ]
+
+    def _iterate(self, loader: Any, original: Callable[[Any], Any]) -> Any:
+        self.count += 1
+        wanted = self.awaited.pop(self.count, None)
+        kept = next((record for known, record in self.kept if known is loader), None)
+        self.kept = [entry for entry in self.kept if entry[0] is not loader]
+        if wanted is not None:
+            return self.again(loader, original, wanted)
+        streams, generators = rng.take(), states_of(loader)
+        reused = getattr(loader, "_iterator", None) is not None
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(shipping(loader, Begin(loader.worker_init_fn, kept)))
+            if kept is not None:
+                undo.enter_context(base_seed_drawn_before(loader))
+            iterator = original(loader)
+        know_workers(iterator, kept)
+        self._know(loader, iterator, streams, generators, reused=reused or kept is not None)
+        return iterator
 
     def _know(
         self, loader: Any, iterator: Any, streams: Any, generators: Any, *, reused: bool

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from hookcore.errors import three_parts
 from hookcore.metrics import is_scalar, keep
 from hookcore.plain import gate
 
@@ -62,6 +63,7 @@ class Loggers:
     def __init__(self, host: Plain) -> None:
         self._host = host
         self._replaced: dict[tuple[str, str, str], tuple[Any, Any, Any]] = {}
+        self._unread: set[str] = set()
         self._inside = False
         self._batch: dict[str, Any] = {}
         self._validation: dict[str, Any] = {}
@@ -77,7 +79,8 @@ class Loggers:
             if owner is None or key in self._replaced or name not in vars(owner):
                 continue
             original = vars(owner)[name]
-            heard = functools.wraps(original)(self._heard(original, told, f"{kind}.{name}", draws))
+            place = f"{kind}.{name}" if kind else name
+            heard = functools.wraps(original)(self._heard(original, told, place, draws))
             self._replaced[key] = owner, original, heard
             setattr(owner, name, heard)
 
@@ -117,10 +120,24 @@ class Loggers:
                 self._inside = False
             # A plugin may log too: what it writes is nothing new.
             if self._host.life.speaker is None:
-                self._take(_numbers_told(told, args, kwargs), place.lstrip("."), draws)
+                self._take(self._numbers_told(told, place, args, kwargs), place, draws)
             return result
 
         return log
+
+    def _numbers_told(
+        self, told: Callable[..., Told], place: str, args: Any, kwargs: Any
+    ) -> dict[str, Any]:
+        """What a call tells; nothing, said once, where it takes what is not known here."""
+        try:
+            return dict(_numbers(told(*args, **kwargs)))
+        except Exception as error:  # noqa: BLE001 - whatever the user's values raise
+            if place not in self._unread:
+                self._unread.add(place)
+                what = f"what {place} is told is no metric"
+                way_out = "Give it to hookcore.log(name=value) as well for plugins to hear it."
+                self._host.run.warn(three_parts(what, f"{type(error).__name__}: {error}", way_out))
+            return {}
 
     def _take(self, values: dict[str, Any], place: str, draws: bool) -> None:
         host = self._host
@@ -132,15 +149,6 @@ class Loggers:
             self._batch.update(values)
         else:
             host.life.arrived(values, "log")
-
-
-def _numbers_told(
-    told: Callable[..., Told], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    try:
-        return dict(_numbers(told(*args, **kwargs)))
-    except Exception:  # noqa: BLE001 - a logger of another version may take what we do not know
-        return {}
 
 
 def _numbers(told: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:

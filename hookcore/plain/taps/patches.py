@@ -129,9 +129,7 @@ class Patches:
 
     def _loader_iterated(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def iterate(loader: Any) -> Any:
-            iterator = self.taps.feeds.iterate(loader, original)
-            self.taps.iterated(loader, iterator)
-            return iterator
+            return self.taps.feeds.iterate(loader, original)
 
         return iterate
 

@@ -60,7 +60,6 @@ class Taps:
         self._found_at = -1
         self._leaves: set[int] = set()
         self._without: bool | None = None
-        self._iterators: dict[int, weakref.ref[Any]] = {}
         self._patches = Patches(self, host)
 
     # -- arming ----------------------------------------------------------------------------
@@ -81,7 +80,6 @@ class Taps:
             handle.remove()
         self._handles.clear()
         self._births.clear()
-        self._iterators.clear()
         self.fit_ended()
         self._patches.undo()
 
@@ -236,16 +234,9 @@ class Taps:
         for source in sources:
             if isinstance(source, torch.utils.data.DataLoader):
                 found.append(source)
-            else:
-                reference = self._iterators.get(id(source))
-                loader = reference() if reference is not None else None
-                if loader is not None:
-                    found.append(loader)
+            elif (loader := self.feeds.loader_of(source)) is not None:
+                found.append(loader)
         return found
-
-    def iterated(self, loader: Any, iterator: Any) -> None:
-        """A DataLoader has given an iterator."""
-        self._iterators[id(iterator)] = weakref.ref(loader)
 
     @staticmethod
     def trains_itself(item: Any) -> bool:
