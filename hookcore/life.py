@@ -166,6 +166,7 @@ class Life:
             self.events.on_train_end(self.run, fit, how)
         if self._ledger is not None:
             self._ledger.training_ended(fit.batches)
+        fit.loaders = ()  # their workers end when the loop's own names let go of them
         self.fit = None
         if self._capture is not None and how not in ("exception", "exit"):
             self._capture = None  # no head came any more, and the next fit's is another state

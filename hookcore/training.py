@@ -108,7 +108,7 @@ class Fit:
         optimizers: Optimizers that have stepped or hold parameters of these models.
         schedulers: Learning-rate schedulers of these optimizers.
         scalers: ``GradScaler`` objects that are alive.
-        loaders: DataLoaders that the fit's loops iterate over.
+        loaders: DataLoaders that the fit's loops iterate over; none once the fit is over.
         epoch: Index of the current or last epoch, from 0; -1 before the first.
         batch: Index of the current or last batch in its epoch, from 0; -1 before the first.
         batches: Batches done since the fit began.

@@ -18,12 +18,13 @@ class Fits:
     name = "fits"
 
     def __init__(self):
-        self.fits, self.places = [], []
+        self.fits, self.places, self.loaders = [], [], []
 
     @hookimpl
     def on_train_start(self, fit):
         self.fits.append(fit)
         self.places.append((fit.where("epoch"), fit.where("batch")))
+        self.loaders.append(fit.loaders)
 
 
 TWO = "E( b s . b s . )E"
@@ -610,7 +611,7 @@ def test_a_fit_knows_its_objects(lab):
     assert fit.models == (model,)
     assert fit.optimizers == (optimizer,)
     assert fit.schedulers == (scheduler,)
-    assert fit.loaders == (data,)
+    assert fits.loaders == [(data,)]
 
 
 def test_a_fit_knows_its_totals_and_counts(lab):

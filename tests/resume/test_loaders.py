@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import multiprocessing
 
 import pytest
 
@@ -103,6 +105,27 @@ def test_workers(check, workers):
 def test_workers_that_are_kept(check):
     kept = "num_workers=2, persistent_workers=True"
     check(loop(f"loader = DataLoader(Noisy(18), 4, shuffle=True, {kept})", epochs=3), every=2)
+
+
+def test_workers_that_are_kept_end_with_the_loops_function(bench, keeper):
+    """As they do in the bare loop, whole or resumed: nothing of the run holds their loader.
+
+    What only the garbage collector frees it frees in any order, and a queue's ends may be closed
+    before the queue has told its workers to end.
+    """
+    kept = "num_workers=2, persistent_workers=True"
+    bench.load(loop(f"loader = DataLoader(Noisy(18), 4, shuffle=True, {kept})"))
+    bench.call()  # torch imports more with the first optimizer, and what it leaves holds frames
+    gc.collect()
+    gc.disable()
+    try:
+        whole = bench.call(keeper("all"))
+        assert multiprocessing.active_children() == []
+        for snapshot in list(whole.keeper.saved.values())[:2]:
+            bench.call(keeper(start=snapshot))
+            assert multiprocessing.active_children() == []
+    finally:
+        gc.enable()
 
 
 STREAM = """
