@@ -286,6 +286,7 @@ class Plain:
         if role == "validation":
             life.end_validation_batch()
         if role in (None, "validation") or life.fit is None:
+            loop.prologue = None  # that of another iteration: the next one begins elsewhere
             return False
         self._deliver(loop, self.shown.heard(loop, names))
         if role in ("batch", "both"):

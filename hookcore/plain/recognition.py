@@ -68,7 +68,7 @@ class Recognition:
             return
         outer = self._host.stack[-1]
         run = outer.history.setdefault(outer.index, {})
-        run[loop.site.id] = run.get(loop.site.id, 0) + loop.index + 1
+        run[loop.site.id] = run.get(loop.site.id, 0) + loop.index + 1 - loop.first
         for inside in loop.history.values():
             for site_id, n in inside.items():
                 run[site_id] = run.get(site_id, 0) + n
@@ -199,19 +199,23 @@ class Recognition:
             life.events.on_resume(host.run, fit, resumed.position)
         fit.replaying = True
         outer, batch = roles.outer, roles.batch
+
+        def start_epoch(index: int) -> None:
+            life.start_epoch()
+            if resumed is not None and index == outer.first:
+                fit.batch = resumed.position.get("batch", 0) - 1
+
         if outer is batch:
             self._replay_one_level(roles)
         else:
             for i in range(outer.first, outer.index):
-                life.start_epoch()
+                start_epoch(i)
                 self._replay(_counted(outer, i, batch))
                 life.end_epoch("finished")
-            life.start_epoch()
+            start_epoch(outer.index)
             earlier = _counted(outer, outer.index, batch) + sum(
                 _counted(loop, i, batch) for loop in roles.between for i in range(loop.index + 1)
             )
-            if resumed is not None:
-                fit.batch = resumed.position.get("batch", 0) - 1
             self._replay(earlier + batch.index - batch.first)
             if in_batch:
                 life.start_batch()

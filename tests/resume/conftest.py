@@ -89,9 +89,14 @@ class Keeper:
         self.events.append(("epoch", epoch))
 
     @hookcore.hookimpl
+    def on_epoch_end(self, run):
+        if self.at == "epochs":
+            run.capture("here")
+
+    @hookcore.hookimpl
     def on_batch_start(self, run, fit, batch):
         self.events.append(("batch", fit.epoch, batch, fit.batches, fit.step))
-        if self.at == "all" or fit.batches + 1 in self.at:
+        if self.at != "epochs" and (self.at == "all" or fit.batches + 1 in self.at):
             run.capture("here")
 
     @hookcore.hookimpl
@@ -216,5 +221,34 @@ def check(bench):
             assert again.result == bare.result, (number, snapshot.position)
             assert again.rng == bare.rng, number
         return whole, saved
+
+    return run
+
+
+@pytest.fixture
+def check_twice(bench):
+    """A run is left, taken up, left again and taken up again: the results are the bare loop's."""
+
+    def run(source, first, *, skip=()):
+        """``first``: the kind of the checkpoint that the first resume begins at."""
+        bench.load(source)
+        bare = bench.call()
+        saved = bench.call(Keeper("all")).keeper.saved
+        starts = saved if first == "mid-epoch" else bench.call(Keeper("epochs")).keeper.saved
+        start = next((s for s in list(starts.values())[1:] if s.header.kind == first), None)
+        if start is None:
+            pytest.skip(f"this loop has no {first} to begin at")
+        once = bench.call(Keeper("all", start=copy.deepcopy(start)))
+        assert (once.result, once.rng) == (bare.result, bare.rng)
+        found = once.keeper.saved
+        assert set(found) <= set(saved)
+        for number, snapshot in found.items():
+            if snapshot.header.kind in skip:
+                continue
+            assert snapshot.header.kind == saved[number].header.kind, snapshot.notes
+            again = bench.call(Keeper(start=copy.deepcopy(snapshot)))
+            assert again.result == bare.result, (number, snapshot.position)
+            assert again.rng == bare.rng, number
+        return found
 
     return run

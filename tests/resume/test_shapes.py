@@ -6,6 +6,7 @@ import pytest
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
 
+BY_HAND = "a model trained by hand"
 SHAPES = {
     "two levels": """
     def train():
@@ -210,7 +211,23 @@ SHAPES = {
                 losses.append(update(model, optimizer, x + shift))
         return losses, total(model)
     """,
-    "a model trained by hand": """
+    "steps of LBFGS": """
+    def train():
+        model, _ = make()
+        optimizer = torch.optim.LBFGS(model.parameters(), lr=0.2, max_iter=3, history_size=4)
+        loader = DataLoader(Noisy(14), 4, shuffle=True)
+        losses = []
+        for epoch in range(2):
+            for x in loader:
+                def closure():
+                    optimizer.zero_grad()
+                    loss = (model(x) ** 2).mean()
+                    loss.backward()
+                    return loss
+                losses.append(optimizer.step(closure).item())
+        return losses, total(model)
+    """,
+    BY_HAND: """
     def train():
         make()
         weights = [torch.randn(3, 1, requires_grad=True), torch.zeros(1, requires_grad=True)]
@@ -232,3 +249,17 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_each_head_is_taken_up_again(check, shape):
     check(SHAPES[shape])
+
+
+@pytest.mark.parametrize("first", ["epoch", "mid-epoch"])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != BY_HAND])
+def test_what_a_resumed_run_saves_is_taken_up_again(check_twice, shape, first):
+    check_twice(SHAPES[shape], first)
+
+
+def test_a_head_at_which_nothing_was_known_is_not_gone_back_to(check_twice):
+    """Continued after an epoch's last batch, a model trained by hand is recognised in the next."""
+    found = check_twice(SHAPES[BY_HAND], "mid-epoch", skip=("partial",))
+    notes = [s.notes[0] for s in found.values() if s.header.kind == "partial"]
+    assert notes
+    assert all("the state at the head of the loop at loops.py:41 is not known" in n for n in notes)

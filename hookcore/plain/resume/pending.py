@@ -186,20 +186,19 @@ class Pending:
         return True
 
     def _level_done(self, loop: Loop) -> None:
-        """The loop stands where it stood."""
+        """The loop stands where it stood: what a checkpoint is to know of it is noted anew."""
         host = self._host
         number = len(self._loops) - 1
-        if number == len(self._levels) - 1:
-            rng.put(self._snapshot.rng["streams"])
-            self.done = True
-            return
-        rng.put(self._snapshot.levels[number]["streams"])
-        if self.iteration < 0:
-            loop.prologue = prologue.first(host, loop)
-        else:
-            loop.prologue = prologue.take(host, loop, self._names)
+        self.done = number == len(self._levels) - 1
+        rng.put(
+            self._snapshot.rng["streams"]
+            if self.done
+            else self._snapshot.levels[number]["streams"]
+        )
+        loop.prologue = prologue.noted(host, loop, self._names if self.iteration >= 0 else None)
         self._names = {}
-        self._await(number + 1)
+        if not self.done:
+            self._await(number + 1)
 
     def _await(self, number: int) -> None:
         """The passes over DataLoaders that a level's loop draws from are to be taken up again."""
@@ -232,10 +231,10 @@ class Pending:
         fit.epoch = position["epoch"] - len(self._levels[:2])
         for name in ("epochs_done", "batches", "step", "validations"):
             setattr(fit, name, position[name])
-        if len(self._levels) > 1:
-            fit.samples = position["samples"]
-        elif fit.samples is not None and position["samples"] is not None:
-            fit.samples += position["samples"]
+        if position["samples"] is None:
+            fit.samples = None
+        elif len(self._levels) > 1 or fit.samples is not None:
+            fit.samples = position["samples"] + (fit.samples or 0)
 
     def missed(self, fit: Fit) -> None:
         """Another fit begins.
