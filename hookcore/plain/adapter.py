@@ -215,6 +215,7 @@ class Plain:
     def write_back(self, site_id: int) -> None:
         """A frame has shown its names and takes the checkpoint's values for them."""
         gate.back.pop(site_id, None)
+        gate.tails.pop(site_id, None)
         if self.pending is not None:
             self.given = self.pending.put_back(self.shown.take(site_id))
 
@@ -230,7 +231,7 @@ class Plain:
         self.heads.entered(loop, above)
         if self.pending is not None and self.pending.reached(loop):
             if self.pending.iteration >= 0:
-                gate.back[loop.site.id] = None
+                gate.back[loop.site.id] = gate.tails[loop.site.id] = None
             else:
                 self.pending.begins(loop)
         elif loop.role == "batch" and self.taps is not None:

@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 # Dicts, used as sets: Dynamo guards the one key that traced code asks for, of a set it guards all.
 back: dict[int, None] = {}
-"""Sites whose next body is replaced by the restoring of a checkpoint."""
+"""Sites whose next body is replaced by the restoring of a checkpoint; they are tails, too."""
 tails: dict[int, None] = {}
 """Sites whose names somebody wants at the end of an iteration."""
 frames: dict[int, None] = {}
@@ -92,11 +92,11 @@ def returned(function: int, value: Item, site: int | None = None) -> Item:
     return value
 
 
-def see(owner: int, name: str, value: Any) -> None:
-    """A name of the frame, at a site's tail or a function's return."""
+def see(owner: int, names: tuple[str, ...], *values: Any) -> None:
+    """Names of the frame, at a site's tail or a function's return."""
     found = live()
     if found is not None:
-        found.shown.seen.setdefault(owner, {})[name] = value
+        found.shown.seen.setdefault(owner, {}).update(zip(names, values, strict=True))
 
 
 def see_globals(site: int) -> None:
@@ -123,6 +123,13 @@ def take(name: str) -> Any:
     """The checkpoint's value for this name."""
     assert host is not None
     return host.given.pop(name)
+
+
+def taken(names: tuple[str, ...], *values: Any) -> tuple[Any, ...]:
+    """The checkpoint's values for these names, or else those that they have."""
+    found = live()
+    given = {} if found is None else found.given
+    return tuple(given.pop(name, value) for name, value in zip(names, values, strict=True))
 
 
 def open_for(new: Plain | None, whiles: Callable[[], Iterable[int]]) -> None:

@@ -789,7 +789,7 @@ def test_a_restore_replaces_one_body_and_binds_names():
     )
     (number,) = result.file.sites
     gate = inert.Gate()
-    gate.back[number] = None
+    gate.back[number] = gate.tails[number] = None
     gate.given = {"best": 40, "absent": 1}
     log, out = execute(result.code, gate)
     assert log == [(epoch, 40) for epoch in (1, 2, 3, 4)]

@@ -122,7 +122,7 @@ class Swapped:
             if file.users == 0:
                 idle.append(file.originals)
         self._mine.clear()
-        for function in _functions((self._loop,)) if idle else ():
+        for function in _functions(self._loop, self.roots) if idle else ():
             for originals in idle:
                 before = originals.get(id(function.__code__))
                 if before is not None:
@@ -135,15 +135,9 @@ class Swapped:
 
     def _swap(self) -> None:
         found: dict[_Key, list[FunctionType]] = defaultdict(list)
-        cells = is_cell(self._loop.__code__.co_filename)
-        verdicts: dict[str, bool] = {self._loop.__code__.co_filename: True}
-        for function in _functions((self._loop,)):
+        for function in _functions(self._loop, self.roots):
             path = function.__code__.co_filename
-            own = verdicts.get(path)
-            if own is None:
-                own = verdicts[path] = self.roots.own(path) or (cells and is_cell(path))
-            if own:
-                found[path, str(function.__globals__.get("__name__"))].append(function)
+            found[path, str(function.__globals__.get("__name__"))].append(function)
         refused: list[Refusal] = []
         plan: list[tuple[_File, FunctionType, CodeType]] = []
         for key, functions in found.items():
@@ -232,14 +226,39 @@ def swap(function: FunctionType, roots: Iterable[str] = (), gate: Any = the_gate
     return swapped
 
 
-def _functions(extra: Iterable[FunctionType]) -> list[FunctionType]:
-    """All functions that exist.
+class _Own(dict[str, bool]):
+    """Whether a path is one of the user's, asked once: a process has ten thousands of functions.
+
+    Args:
+        roots: Which files are the user's.
+        loop: The loop; its own file is, and with a cell all cells are.
+    """
+
+    def __init__(self, roots: Roots, loop: FunctionType) -> None:
+        path = loop.__code__.co_filename
+        super().__init__({path: True})
+        self._roots, self._cells = roots, is_cell(path)
+
+    def __missing__(self, path: str) -> bool:
+        own = self[path] = self._roots.own(path) or (self._cells and is_cell(path))
+        return own
+
+
+def _functions(loop: FunctionType, roots: Roots) -> list[FunctionType]:
+    """All functions of the user's that exist, the loop among them.
 
     One pass over the collector's objects: ``gc.get_referrers`` of some hundred code objects
     compares every reference in the process with each of them.
     """
-    found = [item for item in gc.get_objects() if type(item) is FunctionType]
-    return found + [item for item in extra if all(item is not one for one in found)]
+    own = _Own(roots, loop)
+    found = [
+        item
+        for item in gc.get_objects()
+        if type(item) is FunctionType and own[item.__code__.co_filename]
+    ]
+    if all(item is not loop for item in found):  # the collector does not show what is frozen
+        found.append(loop)
+    return found
 
 
 def _difference(code: CodeType) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -36,6 +37,14 @@ class Variable:
     settable: bool = True
     line: int = 0
 
+    def is_bound(self, settled: Collection[str]) -> bool:
+        """Whether it is bound for certain.
+
+        Args:
+            settled: Names that have been bound by then.
+        """
+        return self.steady and self.source in settled
+
 
 class Snippets:
     """Writes nodes that have the place of one of the user's nodes.
@@ -65,7 +74,7 @@ class Snippets:
         """``name``."""
         return ast.Name(name, _LOAD, **self._at)
 
-    def constant(self, value: int | str | bool | None) -> ast.Constant:
+    def constant(self, value: Any) -> ast.Constant:
         """A literal."""
         return ast.Constant(value, **self._at)
 
@@ -127,50 +136,69 @@ class Snippets:
     def reads(
         self, owner: int, variables: Sequence[Variable], settled: Collection[str]
     ) -> list[ast.stmt]:
-        """``try: h.see(owner, "a", a)`` with ``except NameError: pass``, for each variable.
+        """``try: h.see(owner, ("a",), a)`` with ``except NameError: pass``, for each variable.
 
-        Those that are ``settled`` are bound for certain, and need no ``try``.
+        Those that are ``settled`` are bound for certain: neighbours among them are shown by one
+        call, without a ``try``.
 
         The compiler lists variables in the order in which it meets them, and ``locals()`` has
         that order. So where one is not shown, all are first mentioned in code that never runs,
         and that is not even emitted.
         """
-        shown = [
-            self._read(owner, variable, variable.steady and variable.source in settled)
-            for variable in variables
-            if variable.shown
-        ]
-        if not shown or all(variable.shown for variable in variables):
-            return shown
+        shown = [variable for variable in variables if variable.shown]
+        reads: list[ast.stmt] = []
+        for bound, group in itertools.groupby(shown, lambda item: item.is_bound(settled)):
+            if bound:
+                reads.append(self._see(owner, list(group)))
+            else:
+                reads += (self._try_to_see(owner, variable) for variable in group)
+        if not shown or len(shown) == len(variables):
+            return reads
         mention = ast.Tuple([self._mention(item) for item in variables], _LOAD, **self._at)
         never = ast.If(self.constant(False), [ast.Expr(mention, **self._at)], [], **self._at)
-        return [never, *shown]
+        return [never, *reads]
 
-    def _read(self, owner: int, variable: Variable, bound: bool) -> ast.stmt:
-        text, value = self.constant(variable.source), self.name(variable.name)
-        see = self.do("see", self.constant(owner), text, value)
-        if bound:
-            return see
+    def _see(self, owner: int, variables: Sequence[Variable]) -> ast.stmt:
+        values = (self.name(variable.name) for variable in variables)
+        return self.do("see", self.constant(owner), self._sources(variables), *values)
+
+    def _try_to_see(self, owner: int, variable: Variable) -> ast.stmt:
         unbound = ast.ExceptHandler(
             self.name("NameError"), None, [ast.Pass(**self._at)], **self._at
         )
-        return ast.Try([see], [unbound], [], [], **self._at)
+        return ast.Try([self._see(owner, [variable])], [unbound], [], [], **self._at)
+
+    def _sources(self, variables: Sequence[Variable]) -> ast.Constant:
+        return self.constant(tuple(variable.source for variable in variables))
 
     def _mention(self, variable: Variable) -> ast.expr:
         if not variable.hidden:
             return self.name(variable.name)
         # Since Python 3.12 a comprehension's variable is listed among its function's.
-        target = ast.Name(variable.name, _STORE, **self._at)
-        part = ast.comprehension(target, ast.Tuple([], _LOAD, **self._at), [], 0)
+        part = ast.comprehension(self._target(variable), ast.Tuple([], _LOAD, **self._at), [], 0)
         return ast.ListComp(self.constant(None), [part], **self._at)
 
-    def write_back(self, site: int, variables: Iterable[Variable]) -> list[ast.stmt]:
-        """``h.restore(site)``, then ``if h.has("a"): a = h.take("a")`` for each variable."""
+    def write_back(
+        self, site: int, variables: Iterable[Variable], settled: Collection[str]
+    ) -> list[ast.stmt]:
+        """``h.restore(site)``, then ``if h.has("a"): a = h.take("a")`` for each variable.
+
+        Those that are ``settled`` are bound at once: ``a, b = h.taken(("a", "b"), a, b)``.
+        """
         shown = [variable for variable in variables if variable.shown and variable.settable]
-        return [self.do("restore", self.constant(site)), *map(self._take, shown)]
+        bound = [variable for variable in shown if variable.is_bound(settled)]
+        back = [self.do("restore", self.constant(site))]
+        if bound:
+            values = (self.name(variable.name) for variable in bound)
+            targets = ast.Tuple([self._target(variable) for variable in bound], _STORE, **self._at)
+            taken = self.call("taken", self._sources(bound), *values)
+            back.append(ast.Assign([targets], taken, **self._at))
+        return back + [self._take(item) for item in shown if not item.is_bound(settled)]
 
     def _take(self, variable: Variable) -> ast.stmt:
         text = self.constant(variable.source)
-        target = ast.Name(variable.name, _STORE, **self._at)
-        take = ast.Assign([target], self.call("take", text), **self._at)
+        take = ast.Assign([self._target(variable)], self.call("take", text), **self._at)
         return ast.If(self.call("has", text), [take], [], **self._at)
+
+    def _target(self, variable: Variable) -> ast.Name:
+        return ast.Name(variable.name, _STORE, **self._at)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -85,42 +85,78 @@ def scope_of(owner: Definition | ast.Module) -> Scope:
         for decorator in owner.decorator_list:
             scope.switches = scope.switches or any(map(_is_switch, walk(decorator)))
     for node in own(owner):
-        _enter(scope, node)
+        enter = _ENTER.get(type(node))
+        if enter is not None:
+            enter(scope, node)
     return scope
 
 
-def _enter(scope: Scope, node: ast.AST) -> None:
-    if isinstance(node, ast.Name):
-        if not isinstance(node.ctx, ast.Load):
-            scope.bind(node.id, node.lineno)
-            if isinstance(node.ctx, ast.Del):
-                scope.deleted.add(node.id)
-        scope.switches = scope.switches or _is_switch(node)
-    elif isinstance(node, (ast.Attribute, ast.Call)):
-        scope.switches = scope.switches or _is_switch(node)
-        scope.trains = scope.trains or is_training_call(node)
-    elif isinstance(node, LOOPS):
-        scope.loops.append(node)
-    elif isinstance(node, (ast.Yield, ast.YieldFrom)):
-        scope.suspends = True
-    else:
-        _enter_names(scope, node)
+def _enter_name(scope: Scope, node: ast.Name) -> None:
+    if not isinstance(node.ctx, ast.Load):
+        scope.bind(node.id, node.lineno)
+        if isinstance(node.ctx, ast.Del):
+            scope.deleted.add(node.id)
+    scope.switches = scope.switches or _is_switch(node)
 
 
-def _enter_names(scope: Scope, node: ast.AST) -> None:
-    if isinstance(node, (*DEFINITIONS, ast.ClassDef)):
-        scope.definitions.add(node.name)
-    elif isinstance(node, ast.alias):
-        scope.definitions.add(node.asname or node.name.partition(".")[0])
-    elif isinstance(node, ast.ExceptHandler) and node.name:
+def _enter_use(scope: Scope, node: ast.Attribute | ast.Call) -> None:
+    scope.switches = scope.switches or _is_switch(node)
+    scope.trains = scope.trains or is_training_call(node)
+
+
+def _enter_loop(scope: Scope, node: Loop) -> None:
+    scope.loops.append(node)
+
+
+def _enter_yield(scope: Scope, _: ast.Yield | ast.YieldFrom) -> None:
+    scope.suspends = True
+
+
+def _enter_definition(scope: Scope, node: Definition | ast.ClassDef) -> None:
+    scope.definitions.add(node.name)
+
+
+def _enter_import(scope: Scope, node: ast.alias) -> None:
+    scope.definitions.add(node.asname or node.name.partition(".")[0])
+
+
+def _enter_handler(scope: Scope, node: ast.ExceptHandler) -> None:
+    if node.name:
         scope.bind(node.name, node.lineno)
         scope.deleted.add(node.name)
-    elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+
+
+def _enter_match(scope: Scope, node: ast.MatchAs | ast.MatchStar) -> None:
+    if node.name:
         scope.bind(node.name, node.lineno)
-    elif isinstance(node, ast.MatchMapping) and node.rest:
+
+
+def _enter_mapping(scope: Scope, node: ast.MatchMapping) -> None:
+    if node.rest:
         scope.bind(node.rest, node.lineno)
-    elif isinstance(node, (ast.Global, ast.Nonlocal)):
-        scope.declared.update(node.names)
+
+
+def _enter_declaration(scope: Scope, node: ast.Global | ast.Nonlocal) -> None:
+    scope.declared.update(node.names)
+
+
+_ENTER: dict[type[ast.AST], Callable[[Scope, Any], None]] = {
+    ast.Name: _enter_name,
+    ast.Attribute: _enter_use,
+    ast.Call: _enter_use,
+    **dict.fromkeys(LOOPS, _enter_loop),
+    ast.Yield: _enter_yield,
+    ast.YieldFrom: _enter_yield,
+    **dict.fromkeys((*DEFINITIONS, ast.ClassDef), _enter_definition),
+    ast.alias: _enter_import,
+    ast.ExceptHandler: _enter_handler,
+    ast.MatchAs: _enter_match,
+    ast.MatchStar: _enter_match,
+    ast.MatchMapping: _enter_mapping,
+    ast.Global: _enter_declaration,
+    ast.Nonlocal: _enter_declaration,
+}
+"""What each kind of node tells of a scope; most nodes tell nothing."""
 
 
 def own(owner: Definition | ast.Module) -> Iterator[ast.AST]:
@@ -132,18 +168,23 @@ def own(owner: Definition | ast.Module) -> Iterator[ast.AST]:
     while stack:
         node = stack.pop()
         yield node
-        if isinstance(node, DEFINITIONS):
-            stack += [*node.decorator_list, *_defaults(node.args)]
-        elif isinstance(node, ast.Lambda):
-            stack += _defaults(node.args)
-        elif isinstance(node, ast.ClassDef):
-            stack += [*node.decorator_list, *node.bases, *node.keywords]
-        elif isinstance(node, ast.comprehension):
-            stack += [node.iter, *node.ifs]
-        elif isinstance(node, ast.AnnAssign):
-            stack += [node.target, *([node.value] if node.value else ())]
-        elif type(node).__name__ != "TypeAlias":
-            stack += children(node)
+        stack += _IN_SCOPE.get(type(node), children)(node)
+
+
+def _of_function(node: Definition) -> list[ast.expr]:
+    return [*node.decorator_list, *_defaults(node.args)]
+
+
+_IN_SCOPE: dict[type[ast.AST], Callable[[Any], Iterable[ast.AST]]] = {
+    **dict.fromkeys(DEFINITIONS, _of_function),
+    ast.Lambda: lambda node: _defaults(node.args),
+    ast.ClassDef: lambda node: [*node.decorator_list, *node.bases, *node.keywords],
+    ast.comprehension: lambda node: [node.iter, *node.ifs],
+    ast.AnnAssign: lambda node: [node.target, *([node.value] if node.value else ())],
+}
+"""What of a node's children is evaluated in the scope around it, where it is not all of them."""
+if hasattr(ast, "TypeAlias"):  # since Python 3.12
+    _IN_SCOPE[ast.TypeAlias] = lambda _: ()
 
 
 def children(node: ast.AST) -> list[ast.AST]:

@@ -249,12 +249,15 @@ class Transformer:
         loop = _Loop(table.next_id(), _end(node))
         head = _head(node)
         site, new = self._site(frame, node, loop.site), Snippets(head)
-        shown = frame.shown(loop.end)
+        shown, back = frame.shown(loop.end), list[ast.stmt]()
         if frame.full and frame.function is None:
             loop.reads = [new.do("see_globals", new.constant(site.id))]
+            back = new.write_back(site.id, (), ())
         elif frame.full:
             site.names, site.free = _names(shown, settable=True), _names(shown, settable=False)
-            loop.reads = new.reads(site.id, shown, frame.settled | set(_bound_by_head(node)))
+            bound = frame.settled | set(_bound_by_head(node))
+            loop.reads = new.reads(site.id, shown, bound)
+            back = new.write_back(site.id, shown, bound)
         self._walk_loop(frame, node, loop)
         site.breaks, site.bindings = loop.breaks, tuple(loop.bindings)
         if isinstance(node, ast.For):
@@ -262,9 +265,12 @@ class Transformer:
         else:
             node.test = Snippets(node.test).condition(site.id, node.test)
         if frame.full:
-            body = new.when(site.id, "back", body=[*node.body, *_tail(loop, head)], negated=True)
-            body.orelse = [*loop.reads, *new.write_back(site.id, shown)]
-            node.body = [body]
+            # What is put back is shown before: a site that goes back is among the tails.
+            put = new.when(site.id, "back", body=back)
+            node.body = [
+                new.when(site.id, "back", body=node.body, negated=True),
+                new.when(site.id, "tails", body=[*loop.reads, put]),
+            ]
         return [new.guarded(node, site.id)]
 
     def _walk_loop(self, frame: _Frame, node: ast.For | ast.While, loop: _Loop) -> None:

@@ -39,21 +39,25 @@ class Gate:
         self.calls.append(("returned", function, site))
         return value
 
-    def see(self, owner, name, value):
-        self.seen[owner, name] = value
+    def see(self, owner, names, *values):
+        self.seen.update(zip(((owner, name) for name in names), values, strict=True))
 
     def see_globals(self, site):
         self.calls.append(("globals", site))
 
     def restore(self, site):
         self.calls.append(("restore", site))
-        self.back.pop(site, None)
+        self.back.pop(site)
+        self.tails.pop(site)
 
     def has(self, name):
         return name in self.given
 
     def take(self, name):
         return self.given.pop(name)
+
+    def taken(self, names, *values):
+        return [self.given.pop(name, value) for name, value in zip(names, values, strict=True)]
 
 
 def main(argv):
