@@ -34,6 +34,8 @@ class Site:
         kind: What it is written as.
         path: The file, as the code object names it.
         line: Line of its head, from 1.
+        body: Lines that are its body's alone: none of a comprehension, or of one written in one
+            line.
         ordinal: Place among all loops of the file, from 0; the same in every process.
         module: Name of the module whose globals it sees.
         scope: Qualified name of the function it stands in, or ``<module>``.
@@ -60,6 +62,7 @@ class Site:
     ordinal: int
     module: str
     scope: str
+    body: range = range(0)
     function: int | None = None
     parent: int | None = None
     targets: tuple[str, ...] = ()

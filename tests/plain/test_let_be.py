@@ -56,6 +56,13 @@ def update(model, optimizer, x, y):
     F.cross_entropy(model(x), y).backward()
     optimizer.step()
 
+def by_hand(model, x, y):
+    F.cross_entropy(model(x), y).backward()
+    with torch.no_grad():
+        for p in model.parameters():
+            p -= 0.1 * p.grad
+            p.grad = None
+
 def helper(*_):
     return 1
 """
@@ -132,6 +139,49 @@ def test_before_a_fit_a_pass_proves_nothing(lab):
     """)  # fmt: skip
     assert outcome.run.fit.epochs_done == 5
     assert outcome.run.fit.batches == 10
+
+
+def test_a_function_that_first_ran_over_the_data_without_training_is_followed(lab):
+    """However long its loop is: before a fit passes count, and not their iterations."""
+    _, outcome = let_be(lab, """
+    def once(model, optimizer, trains):
+        for x, y in PARTS * 100:
+            if trains:
+                update(model, optimizer, x, y)
+
+    def train():
+        model, optimizer = make()
+        once(model, optimizer, False)
+        for epoch in range(2):
+            once(model, optimizer, True)
+    """)  # fmt: skip
+    fit = outcome.run.fit
+    assert (fit.epochs_done, fit.batches, fit.step) == (2, 400, 400)
+
+
+ENTERED = """
+def episode(model, optimizer, trains):
+    for x, y in PARTS:  # episode
+        if trains:
+            {update}
+
+def train():
+    model, optimizer = {make}
+    for epoch in range(150):
+        episode(model, optimizer, epoch >= 120)
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "update"),
+    [("make()", "update(model, optimizer, x, y)"), ("make()[0], None", "by_hand(model, x, y)")],
+)
+def test_a_fit_begins_with_a_pass_that_is_watched(lab, make, update):
+    """What has done nothing in a hundred passes is let be, and watched from its next pass on."""
+    found, outcome = let_be(lab, ENTERED.replace("{make}", make).replace("{update}", update))
+    fit = outcome.run.fit
+    assert (fit.epochs_done, fit.batches) == (150, 2 * (100 + 29))  # each pass that was watched
+    assert found[-1] == []
 
 
 def test_a_loop_that_trains_after_all_is_watched_again(lab):

@@ -313,6 +313,7 @@ class Transformer:
             ordinal=self._ordinals[node],
             module=self._module,
             scope=self._scope,
+            body=_body_lines(node, head),
             function=frame.function,
             parent=inner.site if inner is not None else None,
             targets=syntax.target_names(target) if target is not None else (),
@@ -398,6 +399,14 @@ def _parts(node: syntax.Loop) -> tuple[table.Kind, ast.expr, ast.expr | None]:
     if isinstance(node, ast.While):
         return "while", node.test, None
     return "comprehension", node.generators[0].iter, node.generators[0].target
+
+
+def _body_lines(node: syntax.Loop, head: ast.expr) -> range:
+    """Lines on which nothing of a loop's head stands, and nothing but its body."""
+    if not isinstance(node, (ast.For, ast.While)):
+        return range(0)
+    after_head = (head.end_lineno or node.lineno) + 1
+    return range(max(after_head, node.body[0].lineno), _end(node.body[-1]) + 1)
 
 
 def _bound_by_head(node: ast.For | ast.While) -> Iterator[str]:

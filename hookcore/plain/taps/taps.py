@@ -161,7 +161,7 @@ class Taps:
         """A backward pass is about to run, heard while no fit is known or no optimizer steps."""
         host = self.host
         loops = [loop for loop in host.stack if not loop.over_models]
-        if not loops or not host.mine():
+        if not host.mine() or (host.life.fit is None and host.idle.around()) or not loops:
             return
         if host.life.fit is None and host.unfollowed.suspended(loops[-1].frame):
             return
@@ -297,11 +297,13 @@ class Taps:
         if not host.mine():
             host.unfollowed.in_thread()
             return False
+        for loop in host.stack:
+            loop.stepped = True
+        if host.recognition.roles is None and host.idle.around():
+            return False
         if not host.stack:
             host.unfollowed.no_loop()
             return False
-        for loop in host.stack:
-            loop.stepped = True
         self._ever.add(optimizer)
         if self.depth:  # the step of an optimizer inside another's
             self._optimizers.add(optimizer)
