@@ -35,8 +35,8 @@ class Constants:
     """Tells for one loop which of the values it reaches it cannot have changed.
 
     A name changes by being bound inside the loop, or by a function that declares it global or
-    nonlocal; an attribute by an assignment outside ``__init__``; a tensor by an operation in
-    place, which torch counts unless its memory is handed out past it.
+    nonlocal; an attribute by an assignment, one of ``__init__`` to what it makes apart; a tensor
+    by an operation in place, which torch counts unless its memory is handed out past it.
 
     Args:
         site: The loop.
@@ -187,7 +187,7 @@ class _Changes:
     """What some sources change.
 
     Attributes:
-        attributes: Attributes assigned outside ``__init__``.
+        attributes: Attributes assigned, those that ``__init__`` gives its object apart.
         declared: Names declared global or nonlocal.
         exposed: Names of tensors whose memory is handed out.
         used: Names that functions mention.
@@ -207,8 +207,19 @@ class _Changes:
         self.used |= other.used
         self.dynamic = self.dynamic or other.dynamic
 
-    def note(self, node: ast.AST) -> None:
-        if isinstance(node, (ast.Global, ast.Nonlocal)):
+    def note(self, node: ast.AST, made: str | None) -> None:
+        """What one node changes.
+
+        Args:
+            node: The node.
+            made: In ``__init__``, the name of the object that it makes; else None.
+        """
+        if made is not None:
+            if isinstance(node, (ast.Global, ast.Nonlocal)):
+                self.declared.update(node.names)
+            elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+                self.attributes.update(() if _is_part(node, made) else (node.attr,))
+        elif isinstance(node, (ast.Global, ast.Nonlocal)):
             self.declared.update(node.names)
         elif isinstance(node, ast.Attribute):
             if not isinstance(node.ctx, ast.Load):
@@ -239,13 +250,30 @@ def _changed_anywhere(sources: tuple[str, ...]) -> _Changes:
 def _changed_in(source: str) -> _Changes:
     """Of one file: a module that is imported later has the others read no second time."""
     changes = _Changes()
-    waiting: list[ast.AST] = [parse(source)]
+    waiting: list[tuple[ast.AST, str | None]] = [(parse(source), None)]
     while waiting:
-        node = waiting.pop()
-        changes.note(node)
-        if not (isinstance(node, ast.FunctionDef) and node.name == "__init__"):
-            waiting.extend(ast.iter_child_nodes(node))
+        node, made = waiting.pop()
+        changes.note(node, made)
+        if isinstance(node, _SCOPES):
+            made = _made_by(node)  # a function inside __init__ is called later
+        waiting.extend((part, made) for part in ast.iter_child_nodes(node))
     return changes
+
+
+def _made_by(node: ast.AST) -> str | None:
+    """The name by which ``__init__`` calls the object that it makes."""
+    if not (isinstance(node, ast.FunctionDef) and node.name == "__init__"):
+        return None
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    return arguments[0].arg if arguments else None
+
+
+def _is_part(node: ast.Attribute, made: str) -> bool:
+    """Whether an attribute is one of an object that is being made, or further inside it."""
+    inner: ast.expr = node.value
+    while isinstance(inner, ast.Attribute) and inner.attr != "__class__":
+        inner = inner.value
+    return isinstance(inner, ast.Name) and inner.id == made
 
 
 def _last_name(node: ast.AST) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from hookcore.errors import UsageError
 from hookcore.plain.resume import iterators, rng
 from hookcore.plain.resume.reach import GRADIENT, Reach
 from hookcore.plain.resume.refill import Refill
+from hookcore.plain.resume.slots import bind_on
 from hookcore.plain.resume.state import class_name
 from hookcore.plain.resume.turning import turn_to
 from hookcore.snapshot import home
@@ -179,7 +180,7 @@ class PutBack:
             return True
         owner, dot, name = path.rpartition(".")
         if dot and name.isidentifier() and owner in self._reach.owners:
-            setattr(self._reach.owners[owner], name, value)
+            bind_on(self._reach.owners[owner], name, value)
             return True
         owner, bracket, key = path.removesuffix("]").rpartition("[")
         empty = self._reach.slots.get(owner)  # or one that holds nothing of the kind yet

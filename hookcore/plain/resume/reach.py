@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import attrs
 import torch
 from torch.optim.optimizer import Optimizer
 from torch.utils.data import DataLoader
@@ -16,6 +15,16 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
+from hookcore.plain.resume.slots import (
+    DEFINED,
+    Slot,
+    attributes,
+    behind,
+    home_of,
+    kept_on,
+    of_user,
+    parts_of,
+)
 from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import encodable
 
@@ -28,21 +37,6 @@ _SILENT = (
     types.ModuleType, types.BuiltinFunctionType, type, torch.nn.Module, torch.device, torch.dtype,
     DataLoader, torch.utils.data.Dataset, torch.utils.data.Sampler,
 )  # fmt: skip
-
-
-@attrs.frozen(eq=False)
-class Slot:
-    """A place that holds a value, and how to put another one there.
-
-    Attributes:
-        path: Its name: ``history``, ``self.best``, ``train:best_acc``.
-        value: What it holds.
-        put: Binds another value there; None where that is left to the frame's own code.
-    """
-
-    path: str
-    value: Any
-    put: Callable[[Any], None] | None
 
 
 class Reach:
@@ -80,9 +74,10 @@ class Reach:
         self.tensors: dict[str, torch.Tensor] = {}
         self.modules: dict[str, dict[str, Any]] = {}
         self._seen: dict[int, Any] = {}
+        self._project = dict.fromkeys((frame_module, *(file.module for file in files)))
         for name, value in names.items():
             self._visit(Slot(name, value, None), _DEPTH)
-        for module in dict.fromkeys((frame_module, *(file.module for file in files))):
+        for module in self._project:
             found = sys.modules.get(module)
             if found is not None:
                 self.modules[module] = vars(found)
@@ -105,8 +100,13 @@ class Reach:
 
     def _visit(self, slot: Slot, depth: int) -> None:
         value = slot.value
-        if isinstance(value, (types.ModuleType, types.BuiltinFunctionType, type)):
+        if isinstance(value, (types.ModuleType, types.BuiltinFunctionType)):
             return
+        if isinstance(value, DEFINED):
+            self._visit_definition(slot.path, value, depth)
+            return
+        if of_user(type(value)):
+            self._visit_definition(f"{slot.path}.__class__", type(value), depth)
         found = self._kind_of(value)
         if found is not None:
             if not self._known(value):
@@ -121,12 +121,25 @@ class Reach:
         if depth and not self._known(value):
             if isinstance(value, DataLoader):
                 self.loaders[slot.path] = value
-            parts = list(_parts(slot.path, value))
+            parts = list(parts_of(slot.path, value))
             self.owners[slot.path] = value
             for part in parts:
                 self._visit(part, depth - 1)
-            if not parts and not isinstance(value, (*_SILENT, types.FunctionType)):
+            if not parts and not isinstance(value, _SILENT):
                 self.unknown[slot.path] = value
+
+    def _visit_definition(self, path: str, value: Any, depth: int) -> None:
+        """A function or a class: what it can reach, and what the project keeps on it."""
+        if not depth or self._known(value):
+            return
+        own = value.__module__ in self._project
+        path = (home_of(value) if own else None) or path
+        parts = [] if isinstance(value, type) else list(behind(path, value))
+        parts += kept_on(path, value) if own else ()
+        if own or parts:
+            self.owners[path] = value
+        for part in parts:
+            self._visit(part, depth - 1)
 
     def _kind_of(self, value: Any) -> dict[str, Any] | None:
         """Among what a value belongs that is known as a whole; None where it is not."""
@@ -144,14 +157,15 @@ class Reach:
             return
         if isinstance(value, torch.nn.Module):
             for inner, module in value.named_modules():
-                if _of_user(type(module)):
+                if of_user(type(module)):
                     self._beside_state(f"{path}.{inner}" if inner else path, module, depth)
-        elif _of_user(type(value)):
+        elif of_user(type(value)):
             self._beside_state(path, value, depth)
 
     def _beside_state(self, path: str, thing: Any, depth: int) -> None:
         self.owners[path] = thing
-        for part in _attributes(path, thing):
+        self._visit_definition(f"{path}.__class__", type(thing), depth)
+        for part in attributes(path, thing):
             name = part.path.rpartition(".")[2]
             if isinstance(thing, torch.nn.Module) and (name[0] == "_" or name == "training"):
                 continue  # torch's own tables: parameters, buffers, hooks
@@ -181,99 +195,3 @@ def _has_state(value: Any) -> bool:
     return callable(getattr(kind, "state_dict", None)) and callable(
         getattr(kind, "load_state_dict", None)
     )
-
-
-def _of_user(kind: type) -> bool:
-    """Whether a class comes from a file that was rewritten: the user's own."""
-    return table.is_module_rewritten(kind.__module__)
-
-
-def _parts(path: str, value: Any) -> Iterator[Slot]:
-    """Places inside a value that is neither plain nor has a state of its own."""
-    for kind, take in _INSIDE.items():
-        if isinstance(value, kind):
-            yield from take(path, value)
-            return
-    if _of_user(type(value)):
-        yield from _attributes(path, value)
-
-
-def _items(path: str, value: list[Any] | tuple[Any, ...]) -> Iterator[Slot]:
-    for i, item in enumerate(value):
-        put = functools.partial(value.__setitem__, i) if isinstance(value, list) else _cannot
-        yield Slot(f"{path}[{i}]", item, put)
-
-
-def _entries(path: str, value: dict[Any, Any]) -> Iterator[Slot]:
-    for name, item in tuple(value.items()):
-        yield Slot(f"{path}[{name!r}]", item, functools.partial(value.__setitem__, name))
-
-
-def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
-    """Its generators, what the user's own samplers hold, and what the user's dataset counts."""
-    for name in ("generator", "sampler", "batch_sampler"):
-        part: Any = getattr(value, name, None)
-        inner = getattr(part, "generator", None)
-        if rng.is_generator(part):
-            yield Slot(f"{path}.{name}", part, _cannot)
-        elif _of_user(type(part)):
-            yield from _attributes(f"{path}.{name}", part)
-        elif rng.is_generator(inner):
-            yield Slot(f"{path}.{name}.generator", inner, _cannot)
-    if _of_user(type(value.dataset)):
-        for slot in _attributes(f"{path}.dataset", value.dataset):
-            if rng.is_generator(slot.value) or isinstance(slot.value, (int, float, str)):
-                yield slot
-
-
-def _cells(path: str, value: types.FunctionType) -> Iterator[Slot]:
-    if not table.is_rewritten(value.__code__.co_filename):
-        wrapped = getattr(value, "__wrapped__", None)  # what a library's decorator is around
-        if wrapped is not None:
-            yield Slot(f"{path}.__wrapped__", wrapped, _cannot)
-        return
-    for cell, name in zip(value.__closure__ or (), value.__code__.co_freevars, strict=True):
-        if _filled(cell):
-            put = functools.partial(setattr, cell, "cell_contents")
-            yield Slot(f"{path}.{name}", cell.cell_contents, put)
-
-
-def _self(path: str, value: types.MethodType) -> Iterator[Slot]:
-    yield Slot(f"{path}.__self__", value.__self__, _cannot)
-
-
-def _arguments(path: str, value: functools.partial[Any]) -> Iterator[Slot]:
-    for i, item in enumerate((value.func, *value.args, *value.keywords.values())):
-        yield Slot(f"{path}({i})", item, _cannot)
-
-
-_INSIDE: dict[Any, Callable[[str, Any], Iterator[Slot]]] = {
-    (list, tuple): _items,
-    dict: _entries,
-    DataLoader: _in_loader,
-    types.FunctionType: _cells,
-    types.MethodType: _self,
-    functools.partial: _arguments,
-}
-
-
-def _attributes(path: str, value: Any) -> Iterator[Slot]:
-    for name, item in tuple(getattr(value, "__dict__", {}).items()):
-        yield Slot(f"{path}.{name}", item, functools.partial(setattr, value, name))
-    for cls in type(value).__mro__:
-        for name, slot in tuple(vars(cls).items()):
-            if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
-                put = functools.partial(setattr, value, name)
-                yield Slot(f"{path}.{name}", getattr(value, name), put)
-
-
-def _filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - reading it is the question
-    except ValueError:
-        return False
-    return True
-
-
-def _cannot(value: Any) -> None:
-    """A place that keeps what it holds; only what is inside can change."""

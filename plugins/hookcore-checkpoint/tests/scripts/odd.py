@@ -1,5 +1,5 @@
-# ruff: noqa: N806, N812 - plain loops, as users write them
-"""What loops keep: dataclasses, shared lists, nonlocals, raw tensors, copies made on the way."""
+# ruff: noqa: N806, N812, RUF012 - plain loops, as users write them
+"""What loops keep: dataclasses, shared lists, nonlocals, raw tensors, copies, class attributes."""
 
 import copy
 import hashlib
@@ -38,8 +38,13 @@ class Gate(nn.Module):
 
 
 class Record:
+    made = 0
+    values = []
+
     def __init__(self, value):
         self.value = value
+        Record.made += 1
+        Record.values.append(value)
 
 
 def counter():
@@ -54,6 +59,7 @@ def counter():
 
 
 def digest(tensors):
+    digest.calls = getattr(digest, "calls", 0) + 1
     return hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in tensors)).hexdigest()
 
 
@@ -102,7 +108,7 @@ def train(state, curve, out, epochs):
             best_model = copy.deepcopy(model)
             best_weights = copy.deepcopy(model.state_dict())
             top = Record(val_loss)
-        state.seen.append(epoch)
+        state.seen.append([epoch, digest(model.parameters())[:8]])
     out["table"] = table
     out["same list"] = short is table["train"]
     out["live"] = first["inner.weight"].data_ptr() == model.inner.weight.data_ptr()
@@ -117,6 +123,7 @@ def train(state, curve, out, epochs):
         "moments": digest(s["exp_avg"] for s in optimizer.state.values()),
     }
     out["top"] = top.value
+    out["kept"] = [digest.calls, Record.made, Record.values]
     out["weights"] = weights.tolist()
     out["order"] = order.tolist()
     out["calls"] = [model.calls, best_model.calls, bump(), next(unused)]

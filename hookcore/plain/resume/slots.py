@@ -1,0 +1,179 @@
+"""Places that hold values: in containers, objects, loaders, functions and classes."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+from torch.utils.data import DataLoader
+
+from hookcore.plain import table
+from hookcore.plain.resume import rng
+
+DEFINED = (types.FunctionType, type, type(functools.lru_cache(len)))
+"""What a ``def`` or a ``class`` makes, with and without torch's or the library's decorators."""
+
+
+@attrs.frozen(eq=False)
+class Slot:
+    """A place that holds a value, and how to put another one there.
+
+    Attributes:
+        path: Its name: ``history``, ``self.best``, ``train:best_acc``.
+        value: What it holds.
+        put: Binds another value there; None where that is left to the frame's own code.
+    """
+
+    path: str
+    value: Any
+    put: Callable[[Any], None] | None
+
+
+def of_user(kind: type) -> bool:
+    """Whether a class comes from a file that was rewritten: the user's own."""
+    return table.is_module_rewritten(kind.__module__)
+
+
+def parts_of(path: str, value: Any) -> Iterator[Slot]:
+    """Places inside a value that is neither plain nor has a state of its own."""
+    for kind, take in _INSIDE.items():
+        if isinstance(value, kind):
+            yield from take(path, value)
+            return
+    if of_user(type(value)):
+        yield from attributes(path, value)
+
+
+def home_of(value: Any) -> str | None:
+    """The path of a function or a class from its module, ``train:Trainer``; None without one.
+
+    It is the same wherever it was found, before and after the loop has bound names to it.
+    """
+    found: Any = sys.modules.get(value.__module__)
+    for name in value.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(name)
+    return f"{value.__module__}:{value.__qualname__}" if found is value else None
+
+
+def behind(path: str, value: Any) -> Iterator[Slot]:
+    """What a function can reach that is no argument of it: its cells, or what it is around."""
+    code = getattr(value, "__code__", None)
+    if code is None or not table.is_rewritten(code.co_filename):
+        wrapped = getattr(value, "__wrapped__", None)  # what a library's decorator is around
+        if wrapped is not None and not isinstance(value, type):
+            yield Slot(f"{path}.__wrapped__", wrapped, cannot)
+        return
+    for cell, name in zip(value.__closure__ or (), code.co_freevars, strict=True):
+        if _filled(cell):
+            put = functools.partial(setattr, cell, "cell_contents")
+            yield Slot(f"{path}.{name}", cell.cell_contents, put)
+
+
+def kept_on(path: str, value: Any) -> Iterator[Slot]:
+    """What was put on a function or a class itself: ``step.calls``, ``Trainer.best``."""
+    if isinstance(value, type):
+        if issubclass(value, enum.Enum):
+            return  # its members are what it is
+        for i, base in enumerate(value.__bases__):
+            yield Slot(f"{path}.__bases__[{i}]", base, cannot)
+    inner = getattr(getattr(value, "__code__", None), "co_freevars", ())
+    for name, item in tuple(vars(value).items()):
+        part = getattr(item, "__func__", item)
+        if isinstance(part, types.FunctionType):
+            yield Slot(f"{path}.{name}", part, cannot)  # a method: what is kept on it
+        elif not (name.startswith("__") or hasattr(type(item), "__get__")):
+            place = f"{path}.__dict__.{name}" if name in inner else f"{path}.{name}"
+            set_it = type.__setattr__ if isinstance(value, type) else setattr
+            yield Slot(place, item, functools.partial(set_it, value, name))
+
+
+def bind_on(owner: Any, name: str, value: Any) -> None:
+    """Have an attribute hold a value that it does not hold yet; of a function a cell, too."""
+    cells = dict(
+        zip(
+            getattr(getattr(owner, "__code__", None), "co_freevars", ()),
+            getattr(owner, "__closure__", None) or (),
+            strict=False,
+        )
+    )
+    if name in cells:
+        cells[name].cell_contents = value
+    elif isinstance(owner, type):
+        type.__setattr__(owner, name, value)
+    else:
+        setattr(owner, name, value)
+
+
+def _items(path: str, value: list[Any] | tuple[Any, ...]) -> Iterator[Slot]:
+    for i, item in enumerate(value):
+        put = functools.partial(value.__setitem__, i) if isinstance(value, list) else cannot
+        yield Slot(f"{path}[{i}]", item, put)
+
+
+def _entries(path: str, value: dict[Any, Any]) -> Iterator[Slot]:
+    for name, item in tuple(value.items()):
+        yield Slot(f"{path}[{name!r}]", item, functools.partial(value.__setitem__, name))
+
+
+def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
+    """Its generators, what the user's own samplers hold, and what the user's dataset counts."""
+    for name in ("generator", "sampler", "batch_sampler"):
+        part: Any = getattr(value, name, None)
+        inner = getattr(part, "generator", None)
+        if rng.is_generator(part):
+            yield Slot(f"{path}.{name}", part, cannot)
+        elif of_user(type(part)):
+            yield from attributes(f"{path}.{name}", part)
+        elif rng.is_generator(inner):
+            yield Slot(f"{path}.{name}.generator", inner, cannot)
+    if of_user(type(value.dataset)):
+        for slot in attributes(f"{path}.dataset", value.dataset):
+            if rng.is_generator(slot.value) or isinstance(slot.value, (int, float, str)):
+                yield slot
+        yield Slot(f"{path}.dataset.__class__", type(value.dataset), cannot)
+
+
+def _self(path: str, value: types.MethodType) -> Iterator[Slot]:
+    yield Slot(f"{path}.__self__", value.__self__, cannot)
+
+
+def _arguments(path: str, value: functools.partial[Any]) -> Iterator[Slot]:
+    for i, item in enumerate((value.func, *value.args, *value.keywords.values())):
+        yield Slot(f"{path}({i})", item, cannot)
+
+
+_INSIDE: dict[Any, Callable[[str, Any], Iterator[Slot]]] = {
+    (list, tuple): _items,
+    dict: _entries,
+    DataLoader: _in_loader,
+    types.MethodType: _self,
+    functools.partial: _arguments,
+}
+
+
+def attributes(path: str, value: Any) -> Iterator[Slot]:
+    """What an object holds, in its dictionary and its slots."""
+    for name, item in tuple(getattr(value, "__dict__", {}).items()):
+        yield Slot(f"{path}.{name}", item, functools.partial(setattr, value, name))
+    for cls in type(value).__mro__:
+        for name, slot in tuple(vars(cls).items()):
+            if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
+                put = functools.partial(setattr, value, name)
+                yield Slot(f"{path}.{name}", getattr(value, name), put)
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - reading it is the question
+    except ValueError:
+        return False
+    return True
+
+
+def cannot(value: Any) -> None:
+    """A place that keeps what it holds; only what is inside can change."""
