@@ -145,7 +145,7 @@ class Life:
         self.fit = self.run.fit = fit
         self.run.fits += 1
         self.cut_short = False
-        if self.signals is not None:
+        if self.signals is not None and not fit.observed:  # else no head will come for them
             self.signals.install()
         if self._ledger is not None:
             self._ledger.training_began()

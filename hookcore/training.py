@@ -120,6 +120,7 @@ class Fit:
         total_epochs: Epochs to come in all, None where it cannot be known.
         total_batches: Batches of an epoch, None where it cannot be known.
         has_epochs: Whether the fit has a loop of epochs; without one, batches are all there is.
+        observed: Whether no loop of it is seen: steps are all there is, and no stop ends it.
         replaying: True while events of iterations before the first step are delivered.
         in_validation: Whether a validation is open.
         stopped: The stop that was asked for, or None.
@@ -142,6 +143,7 @@ class Fit:
         self.total_epochs: int | None = None
         self.total_batches: int | None = None
         self.has_epochs = False
+        self.observed = False
         self.replaying = False
         self.in_validation = False
         self.stopped: Stop | None = None

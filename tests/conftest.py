@@ -244,13 +244,14 @@ def words():
 
 @pytest.fixture
 def child(tmp_path):
-    """Run Python in a folder of its own; gives the finished process."""
+    """Run Python in a folder of its own, with text typed to it; gives the finished process."""
 
-    def start(*arguments, cwd=tmp_path, timeout=100, **variables):
+    def start(*arguments, cwd=tmp_path, timeout=100, typed=None, **variables):
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,
             env=environment(**variables),
+            input=typed,
             capture_output=True,
             text=True,
             timeout=timeout,

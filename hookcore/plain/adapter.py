@@ -54,12 +54,14 @@ class Plain:
         batch_loop: What a ``for`` becomes that is known as the batch loop.
         overrides: What the user says of loops by their places.
         unfollowed: What trains where no loop is seen.
+        observes: Whether steps without loops may be a fit.
         evaluated_at: Sites of loops that validated, in the order they were met.
         heads: Heads of loops, where a checkpoint can be taken.
         idle: Loops that are let be.
     """
 
     name = "plain"
+    observes = True
 
     def __init__(self, *, calls: bool = False) -> None:
         self.run: Run
@@ -120,7 +122,12 @@ class Plain:
     def notice_torch(self) -> None:
         """Arm the taps as soon as torch is there; importing it is the user's to do."""
         torch = sys.modules.get("torch")
-        if self.taps is None and torch is not None and not _importing(torch):
+        if torch is not None and not _importing(torch):
+            self.torch_came()
+
+    def torch_came(self) -> None:
+        """Torch has been imported: arm the taps."""
+        if self.taps is None:
             from hookcore.plain.taps.taps import Taps
 
             gate.use_torch()

@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from hookcore.errors import HookcoreError, HookcoreWarning, UsageError
+from hookcore.errors import HookcoreError, HookcoreWarning, UsageError, three_parts
 from hookcore.hookspecs import How
 from hookcore.plain import gate
 from hookcore.plain.adapter import Plain
 from hookcore.plain.explicit import settings_of_call, way_of
-from hookcore.plain.loading.install import Swapped, swap, unwrap
+from hookcore.plain.loading.install import Swapped, Unswappable, swap, unwrap
 from hookcore.session import Session
 from hookcore.settings import switched_on
 from hookcore.training import Run
@@ -29,6 +29,8 @@ R = TypeVar("R")
 class Instrumented(Generic[P, R]):
     """A loop that opens a run when it is called. Signature, result and exceptions are its own.
 
+    Where its code cannot be replaced, its run observes: no epoch, no batch, but every step.
+
     Called inside a run it joins that run. Where it trains one epoch a call, its calls are the
     epochs of one run, which stays open until the program ends, :meth:`close` is called, or a call
     raises.
@@ -37,15 +39,14 @@ class Instrumented(Generic[P, R]):
         run: The last run, None before the first call.
     """
 
-    def __init__(
-        self, loop: Callable[P, R], call: Mapping[str, Any], swapped: Swapped | None
-    ) -> None:
+    def __init__(self, loop: Callable[P, R], call: Mapping[str, Any]) -> None:
         functools.update_wrapper(self, loop)
         self.__wrapped__ = loop
         self.run: Run | None = None
         self._loop = loop
         self._call = dict(call)
-        self._swapped = swapped
+        self._swapped: Swapped | None = None
+        self._observes = False
         self._session: Session | None = None
         self._running = False
 
@@ -79,13 +80,31 @@ class Instrumented(Generic[P, R]):
         settings = settings_of_call(self._call, "instrument")
         if not settings.enabled:
             return self._loop(*args, **kwargs)
-        if self._swapped is None:
-            self._swapped = swap(unwrap(self._loop))
-        self._swapped.refresh()  # what has been defined since, below a decorator above all
-        session = Session(settings, _name_of(self._loop), Plain(calls=True))
+        self.rewrite()
+        if self._swapped is not None:
+            self._swapped.refresh()  # what has been defined since, below a decorator above all
+        host = Plain(calls=True)
+        host.unfollowed.known = self._observes
+        session = Session(settings, _name_of(self._loop), host)
         self.run = session.open()
         self._session = session
         return self._inside(session, args, kwargs)
+
+    def rewrite(self) -> None:
+        """Give the loop's files their new code, if they have not got it yet.
+
+        Raises:
+            NotRewritable: It is nothing that trains when it is called; says why.
+        """
+        if self._swapped is not None or self._observes:
+            return
+        try:
+            self._swapped = swap(unwrap(self._loop))
+        except Unswappable as error:
+            self._observes = True
+            what = error.what.replace("cannot be instrumented", "is observed only")
+            why = f"{error.why}\nits steps are seen, its loops are not: nothing ends or resumes it"
+            warnings.warn(HookcoreWarning(three_parts(what, why, error.way_out)), stacklevel=4)
 
     def close(self) -> None:
         """End the run that stays open between calls, if there is one."""
@@ -209,9 +228,12 @@ def instrument(
 
     Returns:
         An object that is called as the loop was, with ``run``, ``close()`` and ``restore()``.
+        Where the loop's code cannot be replaced, a warning says why, and it is observed: its
+        optimizers' steps are events, its loops are not.
 
     Raises:
-        NotRewritable: The loop's code cannot be rewritten; says why, and what works instead.
+        NotRewritable: It is a generator, a coroutine, a lambda, a class, or torch's own; says why,
+            and what works instead.
         UsageError: It is no loop at all. Wrong names and options are raised by the first call.
 
     Cost: once, the time to compile the loop's files; a call opens a run.
@@ -233,7 +255,7 @@ def _instrumented(loop: Any, call: Mapping[str, Any]) -> Any:
         loop = loop.__wrapped__
     if not switched_on(os.environ):
         # Not even rewritten; the first call after it was switched on does that.
-        return Instrumented(loop, call, None) if callable(loop) else loop
+        return Instrumented(loop, call) if callable(loop) else loop
     if sys.modules.get("torch") is None and not _torch_is_installed():
         raise HookcoreError(
             "instrument() rewrites loops of PyTorch, and PyTorch is not installed",
@@ -243,7 +265,9 @@ def _instrumented(loop: Any, call: Mapping[str, Any]) -> Any:
         )
     if not callable(loop) or not _is_function_like(loop):
         return _adapted(loop, call)
-    return Instrumented(loop, call, swap(unwrap(loop)))
+    made = Instrumented(loop, call)
+    made.rewrite()
+    return made
 
 
 def _is_function_like(loop: Any) -> bool:

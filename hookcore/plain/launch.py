@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hookcore.errors import HookcoreError
 from hookcore.plain.adapter import Plain
 from hookcore.plain.explicit import way_of
+from hookcore.plain.loading.arrival import Arrival
 from hookcore.plain.loading.finder import Finder
 from hookcore.plain.loading.frames import strip_frames
 from hookcore.plain.loading.script import Target
@@ -49,9 +50,12 @@ def launch(target: str, argv: Sequence[str], *, is_module: bool, settings: Setti
             "pip install 'hookcore[torch]'",
         )
     name = target if is_module else Path(target).stem
-    session = Session(settings, name, Plain(), argv)
+    host = Plain()
+    session = Session(settings, name, host, argv)
+    arrival = Arrival("torch", host.torch_came)
     with Finder(found.roots):
         session.open()
+        arrival.await_it()
         try:
             found.run()
         except BaseException as error:
@@ -60,6 +64,8 @@ def launch(target: str, argv: Sequence[str], *, is_module: bool, settings: Setti
             if isinstance(error, SystemExit) and not error.code and session.run.failed:
                 return 1
             raise
+        finally:
+            arrival.give_up()
         session.close("finished")
     return int(session.run.failed)
 

@@ -119,9 +119,10 @@ class Recognition:
         taps = host.taps
         loops = [loop for loop in host.stack if may_have_role(loop)]
         if not loops:
-            host.unfollowed.no_loop()
-        if not loops or host.unfollowed.suspended(loops[-1].frame):
+            host.unfollowed.no_loop(optimizer)
+        if not loops or host.unfollowed.around(loops[-1].frame, optimizer):
             return
+        host.unfollowed.over()
         if taps is not None and optimizer is not None:
             taps.take_turns(host.stack, optimizer)
         born = -1 if taps is None else taps.born(optimizer)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hookcore.plain.trial.arrival import Arrival
+from hookcore.plain.loading.arrival import Arrival
 
 
 @pytest.fixture

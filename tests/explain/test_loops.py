@@ -304,3 +304,13 @@ for number in range(2):  # hookcore: ignore
     at = desk.at("train.py", "for number in range(2):  # hookcore: ignore")
     loops = {loop["where"]: loop for loop in said.data["loops"]}
     assert loops[at]["reason"] == "declared by its comment, # hookcore: ignore"
+
+
+def test_loops_without_a_source(desk):
+    """The loop that only calls them has no role, and the reason is given."""
+    text = "def train(model, optimizer):\n    for i in range(3): step(model, optimizer)\n"
+    desk.write("train.py", f"{MODEL}\nexec({text!r})\nfor seed in range(2): train(*made())\n")
+    said = desk.explain("--json", "train.py")
+    assert said.loops() == {}
+    (doubt,) = [one for one in said.data["not_understood"] if "not seen" in one]
+    assert doubt.endswith("made by exec or eval, as <string>: there is no source")

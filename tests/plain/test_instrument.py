@@ -651,8 +651,6 @@ async def coroutine():
         pass
 
 nothing = lambda: 1
-made = None
-exec(compile("def made():\\n    for x in range(3): print(x)", "<string>", "exec"))
 """
 
 
@@ -662,7 +660,6 @@ exec(compile("def made():\\n    for x in range(3): print(x)", "<string>", "exec"
         ("generator", "generator"),
         ("coroutine", "coroutine"),
         ("nothing", "lambda"),
-        ("made", "source"),
     ],
 )
 def test_what_cannot_be_rewritten(plant, name, why):
@@ -681,20 +678,10 @@ def test_what_is_no_loop(plant):
 
 
 def test_written_in_c():
-    """Says so."""
-    with pytest.raises(NotRewritable, match="not written in Python"):
-        hookcore.instrument(sorted)
-
-
-def test_edited_since_it_was_imported(plant):
-    """What the file says now is not what runs."""
-    module = plant(LOOP)
-    from pathlib import Path
-
-    path = Path(module.__file__)
-    path.write_text(path.read_text().replace("total += update", "total = update"))
-    with pytest.raises(NotRewritable, match="edited since"):
-        hookcore.instrument(module.one_epoch)
+    """It is observed, and says so."""
+    with pytest.warns(HookcoreWarning, match="not written in Python"):
+        ordered = hookcore.instrument(sorted, only=[], quiet=True)
+    assert ordered([2, 1]) == [1, 2]
 
 
 def test_wrong_names_are_refused_at_the_call(plant):

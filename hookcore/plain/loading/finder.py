@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import decode_source
+from importlib.util import cache_from_source, decode_source
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from hookcore.errors import NotRewritable
 from hookcore.plain import gate as the_gate
 from hookcore.plain import table
 from hookcore.plain.loading.roots import Roots, never
+from hookcore.plain.rewriting.parsing import unwarned
 from hookcore.plain.rewriting.rewrite import Rewritten, rewritten
 from hookcore.plain.rewriting.snippets import GATE
 
@@ -84,6 +85,7 @@ class Loader(SourceFileLoader):
         super().__init__(fullname, path)
         self._gate = gate
         self._ready = False
+        self._fresh = False
 
     def create_module(self, spec: ModuleSpec, module: ModuleType | None = None) -> ModuleType:
         """An empty module with the gate in it."""
@@ -94,13 +96,36 @@ class Loader(SourceFileLoader):
         return module
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """The module's code. Python's own is cached as ever; the rewritten one never is."""
+        """The module's code. Python's own is cached as ever; the rewritten one never is.
+
+        What is in the cache runs without hookcore, be it of another source or not: such code is
+        left as it is.
+        """
+        self._fresh = False
         plain = super().get_code(fullname)
         if plain is None or not self._ready:
             return plain
         self._ready = False
         path = self.get_filename(fullname)
-        return load(self.get_data(path), path, fullname, plain, self._gate)
+        source = self.get_data(path)
+        if not self._fresh and not _is_of(plain, source, path):
+            why = f"what is compiled in {cache_from_source(path)} is not what the file says"
+            return left(source, path, fullname, plain, why)
+        return load(source, path, fullname, plain, self._gate)
+
+    def source_to_code(  # type: ignore[override] # a method in fact, if not in typeshed
+        self, data: Any, path: Any, **options: Any
+    ) -> CodeType:
+        """Compile: there was no code in the cache, or it was older."""
+        self._fresh = True
+        code: CodeType = super().source_to_code(data, path, **options)
+        return code
+
+
+def _is_of(plain: CodeType, source: bytes, path: str) -> bool:
+    """Whether code is what Python makes of a source now."""
+    with unwarned(path):
+        return compile(source, path, "exec", dont_inherit=True) == plain
 
 
 def load(source: bytes, path: str, module: str, plain: CodeType, gate: Any = the_gate) -> CodeType:
@@ -119,11 +144,23 @@ def load(source: bytes, path: str, module: str, plain: CodeType, gate: Any = the
     try:
         result = rewritten(source, path, module, plain)
     except NotRewritable as error:
-        file = table.File(path, module, decode_source(source), reason=error.why)
-        table.record(file, [], [], [])
-        return plain
+        return left(source, path, module, plain, error.why)
     arm(result, gate)
     return result.code
+
+
+def left(source: bytes, path: str, module: str, plain: CodeType, why: str) -> CodeType:
+    """Note why a file is left as it is; gives its own code.
+
+    Args:
+        source: As for :func:`load`.
+        path: As for :func:`load`.
+        module: As for :func:`load`.
+        plain: As for :func:`load`.
+        why: The reason.
+    """
+    table.record(table.File(path, module, decode_source(source), reason=why), [], [], [])
+    return plain
 
 
 def arm(result: Rewritten, gate: Any) -> None:

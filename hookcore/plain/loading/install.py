@@ -5,7 +5,7 @@ from hookcore.plain.loading.frames import strip_frames
 from hookcore.plain.loading.roots import Roots, folders, roots_of
 from hookcore.plain.loading.script import Target, run_module, run_script
 from hookcore.plain.loading.swap import Refusal, Swapped, swap
-from hookcore.plain.loading.unwrap import unwrap
+from hookcore.plain.loading.unwrap import Unswappable, unwrap
 
 __all__ = [
     "Finder",
@@ -14,6 +14,7 @@ __all__ = [
     "Roots",
     "Swapped",
     "Target",
+    "Unswappable",
     "folders",
     "roots_of",
     "run_module",

@@ -12,7 +12,7 @@ from types import CodeType, FunctionType
 
 from hookcore.errors import NotRewritable
 from hookcore.plain.loading.roots import is_cell, is_standard_library, never
-from hookcore.plain.loading.unwrap import WAY_OUT
+from hookcore.plain.loading.unwrap import WAY_OUT, Unswappable
 
 _FUTURE = 0
 for _name in __future__.all_feature_names:
@@ -45,17 +45,17 @@ def require(function: FunctionType) -> None:
         why = "it belongs to Python's standard library, which is never rewritten"
     else:
         return
-    raise refusal(function, why)
+    raise NotRewritable(_what(function), why, WAY_OUT)
 
 
-def refusal(function: FunctionType, why: str) -> NotRewritable:
-    """The error that says why a loop cannot be instrumented."""
+def refusal(function: FunctionType, why: str) -> Unswappable:
+    """The error that says why a loop's code cannot be replaced."""
+    return Unswappable(_what(function), why, WAY_OUT)
+
+
+def _what(function: FunctionType) -> str:
     place = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
-    return NotRewritable(
-        f"{function.__module__}.{function.__qualname__} ({place}) cannot be instrumented",
-        why,
-        WAY_OUT,
-    )
+    return f"{function.__module__}.{function.__qualname__} ({place}) cannot be instrumented"
 
 
 def source_of(path: str) -> str | bytes:

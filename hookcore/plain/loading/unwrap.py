@@ -16,6 +16,11 @@ WAY_OUT = (
 )
 """What works where code cannot be rewritten."""
 
+
+class Unswappable(NotRewritable):
+    """The code of a loop cannot be replaced, though calling it trains: it can be observed."""
+
+
 _WRAPPED = ("_torchdynamo_orig_callable", "__wrapped__")
 
 
@@ -40,7 +45,8 @@ def unwrap(loop: Any) -> types.FunctionType:
         item = inner
     if isinstance(item, types.FunctionType):
         return item
-    raise NotRewritable(f"{loop!r} cannot be instrumented", _why(item), WAY_OUT)
+    kind = Unswappable if callable(item) and not isinstance(item, type) else NotRewritable
+    raise kind(f"{loop!r} cannot be instrumented", _why(item), WAY_OUT)
 
 
 def _inside(item: Any) -> Any:

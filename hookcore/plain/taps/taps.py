@@ -163,7 +163,7 @@ class Taps:
         loops = [loop for loop in host.stack if not loop.over_models]
         if not host.mine() or (host.life.fit is None and host.idle.around()) or not loops:
             return
-        if host.life.fit is None and host.unfollowed.suspended(loops[-1].frame):
+        if host.life.fit is None and host.unfollowed.around(loops[-1].frame):
             return
         for loop in loops:
             loop.backward_in = loop.index
@@ -264,6 +264,7 @@ class Taps:
         if self.depth and any(loop.began == self.begun for loop in stack):
             self.depth += 1
             return
+        again = self.depth and not stack  # a subclass's own step, as far as can be told
         self.depth, self.begun = 1, stack[-1].began if stack else -1
         fit = host.life.fit
         if fit is None:
@@ -275,7 +276,7 @@ class Taps:
         events = host.life.events
         if events.on_lr_change is not None:
             self._compare_rates(fit, optimizer)
-        if events.on_optimizer_step_start is not None:
+        if events.on_optimizer_step_start is not None and not again:
             events.on_optimizer_step_start(host.run, fit, optimizer)
 
     def _step_ended(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
@@ -301,14 +302,13 @@ class Taps:
             loop.stepped = True
         if host.recognition.roles is None and host.idle.around():
             return False
-        if not host.stack:
-            host.unfollowed.no_loop()
-            return False
         self._ever.add(optimizer)
         if self.depth:  # the step of an optimizer inside another's
             self._optimizers.add(optimizer)
             return True
-        if host.recognition.roles is None:
+        if not host.stack:
+            host.unfollowed.no_loop(optimizer)
+        elif host.recognition.roles is None:
             host.recognition.learn(optimizer)
         if host.life.fit is None:
             return False
@@ -360,7 +360,9 @@ class Taps:
     # -- forward ---------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Hear the trained models' forward calls."""
+        """Hear the trained models' forward calls; without loops they tell no validation."""
+        if self.host.unfollowed.observing:
+            return
         roots = (part for model in self._models for part in called_in_place_of(model))
         self.forwards.watch((*roots, *self._compiled), self._compiled)
 

@@ -21,10 +21,10 @@ from hookcore.checks import Manager
 from hookcore.dispatch import Dispatch, Failure
 from hookcore.errors import UsageError
 from hookcore.life import Life
+from hookcore.plain.loading.arrival import Arrival
 from hookcore.plain.loading.finder import Finder
 from hookcore.plain.loading.frames import strip_frames
 from hookcore.plain.loading.script import Target
-from hookcore.plain.trial.arrival import Arrival
 from hookcore.plain.trial.findings import findings
 from hookcore.plain.trial.host import Trial
 from hookcore.plain.trial.places import Places, move_path

@@ -81,6 +81,8 @@ def _stray(place: Place, where: Where) -> str:
             f"an optimizer steps at {at} inside {place.suspender}(), {article(place.suspended)}, "
             "whose loops are not seen"
         )
+    if place.why:
+        return f"an optimizer steps at {at}, and the loops round it are not seen: {place.why}"
     if place.caller is not None:
         return (
             f"an optimizer steps at {at}, called from {where(*place.caller)}; "

@@ -82,6 +82,8 @@ class Trial(Plain):
         names: The outermost loop's variables, as it last showed them.
     """
 
+    observes = False  # what is not seen is what it reports
+
     def __init__(
         self,
         steps: int,

@@ -14,6 +14,8 @@ import attrs
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from hookcore.plain.loading.reasons import is_looping, is_unseen, reason_of
+
 if TYPE_CHECKING:
     from hookcore.plain.trial.host import Trial
 
@@ -37,6 +39,7 @@ class Place:
         suspender: That function's name.
         thread: Name of the thread, where it is not the run's.
         caller: File and line of the user's code that called there, where the file is not theirs.
+        why: Why the loops around it are not seen, where code without sites loops.
     """
 
     path: str
@@ -46,6 +49,7 @@ class Place:
     suspender: str = ""
     thread: str = ""
     caller: tuple[str, int] | None = None
+    why: str = ""
 
 
 class Strays:
@@ -107,6 +111,7 @@ class Strays:
         code = frame.f_code
         kind, function = _suspension(mine)
         here = threading.get_ident() == self._host.thread
+        unseen = next((one for one in frames if is_unseen(one) and is_looping(one)), None)
         return Place(
             path=code.co_filename,
             line=frame.f_lineno,
@@ -115,6 +120,7 @@ class Strays:
             suspender=function,
             thread="" if here else threading.current_thread().name,
             caller=(foreign[0].f_code.co_filename, foreign[0].f_lineno) if foreign else None,
+            why="" if unseen is None else reason_of(unseen).why,
         )
 
 

@@ -15,8 +15,8 @@ import attrs
 
 from hookcore.errors import UsageError
 from hookcore.plain.launch import launch
+from hookcore.plain.loading.arrival import Arrival
 from hookcore.plain.loading.script import Target
-from hookcore.plain.trial.arrival import Arrival
 from hookcore.plain.trial.places import Places, move_path
 from hookcore.plain.witness.ledger import Ledger
 from hookcore.plain.witness.plugin import Witness

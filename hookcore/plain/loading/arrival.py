@@ -28,6 +28,11 @@ class Arrival(MetaPathFinder):
         """See imports from now on, until the module comes."""
         sys.meta_path.insert(0, self)
 
+    def give_up(self) -> None:
+        """Wait no more."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
     def find_spec(
         self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
