@@ -19,6 +19,7 @@ import attrs
 import torch
 
 from hookcore.plain import table
+from hookcore.plain.resume.flat import is_flat
 from hookcore.plain.rewriting.parsing import parse
 from hookcore.plain.rewriting.syntax import ordinals
 
@@ -61,7 +62,8 @@ class Constants:
             unchanged = value._version == 0  # noqa: SLF001 - torch names no other way to ask
             exposed = _PARTS.split(path.rpartition(":")[2])[-1] in self._changes.exposed
             return unchanged and not exposed and not self._rebound(path)
-        return _flat(value) and self._own_name(path) in self._read and not self._rebound(path)
+        only_read = self._own_name(path) in self._read and not self._rebound(path)
+        return only_read and (is_flat(value) or _flat(value))
 
     def concerns(self, path: str) -> bool:
         """Whether the loop can have to do with what stands at this path."""

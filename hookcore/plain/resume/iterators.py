@@ -277,11 +277,11 @@ class Heard:
         return self
 
     def __next__(self) -> Any:
-        before = rng.take() if self._begun and not self._feed.draws else None
+        before = rng.mark() if self._begun and not self._feed.draws else None
         item = next(self._inner)
         self._begun = True
         if before is not None:
-            self._feed.draws = not rng.same(before, rng.take())
+            self._feed.draws = not rng.same(before, rng.mark())
         return item
 
 
@@ -293,8 +293,8 @@ class HeardFetcher:
 
     def fetch(self, indices: Any) -> Any:
         """What torch asks of it."""
-        before = None if self._feed.draws else rng.take()
+        before = None if self._feed.draws else rng.mark()
         data = self._inner.fetch(indices)
         if before is not None:
-            self._feed.draws = not rng.same(before, rng.take())
+            self._feed.draws = not rng.same(before, rng.mark())
         return data

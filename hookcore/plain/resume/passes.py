@@ -219,10 +219,10 @@ class Feeds:
             if known.iterator() is None or known.iterator() is iterator:
                 del self._feeds[number]
         self._feeds[self.count] = feed
-        if type(iterator) is Single and (is_stream(loader) or not is_stock(loader._index_sampler)):
+        if type(iterator) is Single and is_stream(loader):
+            iterator._dataset_fetcher = HeardFetcher(iterator._dataset_fetcher, feed)
+        elif type(iterator) is Single and not is_stock(loader._index_sampler):
             iterator._sampler_iter = Heard(iterator._sampler_iter, feed)
-            if is_stream(loader):
-                iterator._dataset_fetcher = HeardFetcher(iterator._dataset_fetcher, feed)
         if type(iterator) is Single:
             iterator.__class__ = First
             vars(iterator)["_hookcore_feed"] = feed

@@ -17,6 +17,7 @@ import torch
 from hookcore.plain import table
 from hookcore.plain.resume import iterators, rng
 from hookcore.plain.resume.constants import Constants
+from hookcore.plain.resume.flat import copy_tables, is_table
 from hookcore.plain.resume.reach import Reach
 from hookcore.plain.resume.turning import place_of
 
@@ -81,7 +82,7 @@ class Prologue:
         found = {}
         for path, value in self.variables.items():
             try:
-                found[path] = copy.deepcopy(value)
+                found[path] = copy.deepcopy(value, copy_tables([value] if is_table(value) else []))
             except Lost:
                 if needed(path):
                     raise Lost(path) from None
@@ -149,7 +150,9 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
         for tensor in (*thing.parameters(), *thing.buffers())
     }
     variables = held(reach, constants)
-    memo = {id(t): _kept(t, owned) for value in variables.values() for t in _tensors(value, 8)}
+    memo = copy_tables(variables[path] for path in reach.tables if path in variables)
+    others = [value for path, value in variables.items() if path not in reach.tables]
+    memo |= {id(t): _kept(t, owned) for value in others for t in _tensors(value, 8)}
     made.variables = {path: copy.deepcopy(value, memo) for path, value in variables.items()}
     made.generators = {path: rng.take_generator(g) for path, g in reach.generators.items()}
     made.iterators = {path: place_of(it) for path, it in reach.iterators.items()}

@@ -15,6 +15,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
+from hookcore.plain.resume.flat import is_table
 from hookcore.plain.resume.slots import (
     DEFINED,
     Slot,
@@ -50,6 +51,7 @@ class Reach:
     Attributes:
         objects: Objects with ``state_dict`` and ``load_state_dict``, by path.
         slots: Places of plain values, by path.
+        tables: Those paths among them where nothing but plain values stands.
         generators: Explicit random generators, by path.
         iterators: Iterators whose place can be told, by path.
         passes: Running iterators of DataLoaders, by path.
@@ -65,6 +67,7 @@ class Reach:
     ) -> None:
         self.objects: dict[str, Any] = {}
         self.slots: dict[str, Slot] = {}
+        self.tables: dict[str, None] = {}
         self.generators: dict[str, Any] = {}
         self.iterators: dict[str, Any] = {}
         self.passes: dict[str, Any] = {}
@@ -100,6 +103,10 @@ class Reach:
 
     def _visit(self, slot: Slot, depth: int) -> None:
         value = slot.value
+        if is_table(value):
+            self.slots[slot.path] = slot
+            self.tables[slot.path] = None
+            return
         if isinstance(value, (types.ModuleType, types.BuiltinFunctionType)):
             return
         if isinstance(value, DEFINED):
@@ -109,10 +116,7 @@ class Reach:
             self._visit_definition(f"{slot.path}.__class__", type(value), depth)
         found = self._kind_of(value)
         if found is not None:
-            if not self._known(value):
-                found[slot.path] = value
-                if found is self.objects:
-                    self._inside_wrapper(slot.path, value, depth)
+            self._note_whole(found, slot, depth)
             return
         if encodable(value, slot.path) is None:
             self.slots[slot.path] = slot
@@ -140,6 +144,13 @@ class Reach:
             self.owners[path] = value
         for part in parts:
             self._visit(part, depth - 1)
+
+    def _note_whole(self, kind: dict[str, Any], slot: Slot, depth: int) -> None:
+        value = slot.value
+        if not self._known(value):
+            kind[slot.path] = value
+            if kind is self.objects:
+                self._inside_wrapper(slot.path, value, depth)
 
     def _kind_of(self, value: Any) -> dict[str, Any] | None:
         """Among what a value belongs that is known as a whole; None where it is not."""

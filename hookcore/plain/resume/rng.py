@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import pickle
 import random
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+_MT19937 = (624 + 1) * 4
+"""Bytes of NumPy's usual generator: its numbers, and the place among them."""
 
 
 def take() -> dict[str, Any]:
@@ -40,14 +45,28 @@ def put(states: Mapping[str, Any]) -> None:
         torch.mps.set_rng_state(states["mps"])
 
 
-def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether nothing was drawn from Python's, NumPy's and torch's generators in between."""
-    if one["python"] != other["python"] or not torch.equal(one["torch"], other["torch"]):
-        return False
-    if "numpy" not in one or "numpy" not in other:
-        return True
-    (_, before, *rest), (_, after, *others) = one["numpy"], other["numpy"]
-    return rest == others and bool((before == after).all())
+def mark() -> tuple[Any, ...]:
+    """What is another once anything was drawn from Python's, torch's or NumPy's generators.
+
+    Ten times cheaper than :func:`take`, for it is asked for in each batch. A normal number that
+    NumPy had drawn before, and kept, is not seen to be taken; the next one is.
+    """
+    return random.getstate(), torch.get_rng_state(), _numpy_mark()
+
+
+def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether nothing was drawn between two marks."""
+    return one[0] == other[0] and torch.equal(one[1], other[1]) and bool(one[2] == other[2])
+
+
+def _numpy_mark() -> Any:
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    generator: Any = getattr(numpy.random, "get_bit_generator", lambda: None)()
+    if type(generator).__name__ == "MT19937":  # what it is unless somebody has put in another
+        return ctypes.string_at(generator.ctypes.state_address, _MT19937)
+    return pickle.dumps(numpy.random.get_state(legacy=False))
 
 
 def take_generator(generator: Any) -> Any:
