@@ -21,6 +21,7 @@ _ENDS = frozenset(
     {"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_ABSOLUTE",
      "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
 )  # fmt: skip
+_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 _JUMPS = frozenset(dis.hasjabs) | frozenset(dis.hasjrel)
 
 
@@ -45,8 +46,10 @@ def is_unseen(frame: FrameType) -> bool:
     """
     path = frame.f_code.co_filename
     if table.is_rewritten(path):
-        # A function that differs from its file keeps its own code.
-        return GATE not in frame.f_code.co_names and is_looping(frame)
+        # A function that differs from its file keeps its own code. A comprehension's site is in
+        # the function that it stands in, which calls it (before Python 3.12).
+        owner = frame.f_back if frame.f_code.co_name in _COMPREHENSIONS else frame
+        return owner is not None and GATE not in owner.f_code.co_names and is_looping(frame)
     pythons = path.startswith("<frozen") or is_standard_library(path)
     ours = never(frame.f_globals.get("__name__") or "")
     return not (ours or pythons or is_installed(path))
