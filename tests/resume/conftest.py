@@ -145,7 +145,7 @@ class Bench:
             code = compile(self.source, path, "exec", dont_inherit=True)
         return module, code
 
-    def call(self, keeper=None, noise=0):
+    def call(self, keeper=None, noise=0, plugins=()):
         """Run it: bare, or with a keeper. ``noise``: what the random streams are at its start."""
         module, code = self._module(sites=keeper is not None)
         torch.manual_seed(noise)
@@ -155,7 +155,7 @@ class Bench:
                 exec(code, vars(module))
                 result = module.train()
             else:
-                with isolated_run(keeper, strict=True):
+                with isolated_run(keeper, *plugins, strict=True):
                     exec(code, vars(module))
                     result = module.train()
         except Killed:

@@ -83,6 +83,7 @@ class EarlyStop:
         if state is None:
             return
         self._watch.load_state_dict(state["watch"])
+        self._early_weights = state.get("early_weights")  # which older checkpoints lack
         if self._watch.name is None:
             return
         self._patience = Patience(self._rule())
@@ -195,13 +196,14 @@ class EarlyStop:
     # -- a checkpoint's part ---------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts, best value and, with ``restore_best``, the best weights."""
+        """Counts, best value and, with ``restore_best``, the best weights and those that wait."""
         place = self._best_at
         return {
             "watch": self._watch.state_dict(),
             "patience": self._patience.state_dict(),
             "best_at": None if place is None else [place.epoch, place.step],
             "best_weights": self._best_weights,
+            "early_weights": self._early_weights,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
