@@ -129,6 +129,7 @@ class Recognition:
         roles = assign(host.stack, born)
         if roles is None:
             return
+        host.heads.trains(roles.batch)
         self.roles = roles
         # What is born inside the call is trained by this call alone; and a loop that counts steps
         # is no pass over data.

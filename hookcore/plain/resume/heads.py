@@ -17,6 +17,8 @@ class Heads:
         entries: How often a site has been entered, less one.
         at: The loop whose head is attended to, or None.
         names: Names of its frame, where they have just been shown.
+        sizes: How large the fit's batches are, as :func:`~.batches.sizes_of` tells; None where
+            they are not the same in each epoch.
     """
 
     def __init__(self, host: Plain) -> None:
@@ -25,6 +27,8 @@ class Heads:
         self.entries: dict[int, int] = {}
         self.at: Loop | None = None
         self.names: dict[str, Any] = {}
+        self.sizes: list[int | None] | None = None
+        self._sized = False
         self._asked: set[int] = set()
 
     def entered(self, loop: Loop, above: Loop | None) -> None:
@@ -51,6 +55,26 @@ class Heads:
             from hookcore.plain.resume import prologue
 
             loop.prologue = prologue.noted(host, loop)
+        if loop.role == "batch":
+            self._size(loop)
+
+    def trains(self, batch: Loop) -> None:
+        """The loop over batches is known, and a fit is about to begin, or to go on.
+
+        Args:
+            batch: The loop.
+
+        Raises:
+            UsageError: Its batches are not what a checkpoint's were.
+        """
+        pending = self._host.pending
+        if pending is not None and pending.done:
+            pending.check_batches(batch)
+        self._size(batch)
+
+    def went_on(self, sizes: list[int | None] | None) -> None:
+        """A fit goes on, of whose batches this is known."""
+        self.sizes, self._sized = sizes, True
 
     def passed(self, loop: Loop, names: dict[str, Any]) -> None:
         """A loop goes on: what a checkpoint in a loop inside must know of this iteration.
@@ -103,6 +127,16 @@ class Heads:
     def forget(self) -> None:
         """The fit is over."""
         self._asked.clear()
+        self.sizes, self._sized = None, False
+
+    def _size(self, loop: Loop) -> None:
+        """Of what size batches are, and whether they stay so."""
+        if self.noted and self._host.taps is not None:
+            from hookcore.plain.resume.batches import sizes_of
+
+            sizes = sizes_of(loop)
+            self.sizes = sizes if not self._sized or sizes == self.sizes else None
+            self._sized = True
 
     def _show(self, loop: Loop) -> None:
         self._host.shown.ask_for_checkpoints((loop,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,6 +11,7 @@ import torch
 
 from hookcore.plain import table
 from hookcore.plain.resume import iterators
+from hookcore.plain.resume.batches import ITERATORS, parts_of, sizes_of
 from hookcore.plain.resume.constants import Constants, read_before
 from hookcore.plain.resume.passes import concern_of_pass
 from hookcore.plain.resume.prologue import Lost
@@ -28,7 +28,6 @@ _PURE: tuple[Any, ...] = (
     range, list, tuple, str, dict, itertools.count, torch.Tensor,
     type({}.keys()), type({}.values()), type({}.items()),
 )  # fmt: skip
-_ITERATORS = ("range_iterator", "list_iterator", "tuple_iterator", "longrange_iterator")
 
 
 class Levels:
@@ -70,10 +69,17 @@ class Levels:
                 "scope": loop.site.scope,
                 "entry": loop.entry if n else host.heads.entries[loop.site.id],
                 "iteration": loop.index if loop is self._loops[-1] else loop.index - 1,
+                "sizes": sizes_of(loop),
+                "total": loop.total if n else None,  # more epochs than before are allowed
             }
             for n, loop in enumerate(self._loops)
         ]
-        return {**levels[0], "levels": levels, "digests": digests(self._loops[-1], folder)}
+        return {
+            **levels[0],
+            "levels": levels,
+            "batch_sizes": host.heads.sizes,
+            "digests": digests(self._loops[-1], folder),
+        }
 
     def leads_to(self, thing: Any) -> bool:
         """Whether a name of one of the frames around leads to an object."""
@@ -254,23 +260,10 @@ def passes_of(host: Plain, loop: Loop) -> list[Feed]:
     return [feed for feed in found if feed is not None]
 
 
-def parts_of(iterable: Any) -> Iterator[Any]:
-    """What an iterable takes its items from."""
-    kind = type(iterable)
-    if kind in (enumerate, zip, reversed):
-        parts = iterable.__reduce__()[1]
-        for part in parts if kind is zip else parts[:1]:
-            yield from parts_of(part)
-    elif kind.__module__.startswith("tqdm"):
-        yield from parts_of(getattr(iterable, "iterable", None))
-    else:
-        yield iterable
-
-
 def is_steady(part: Any) -> bool:
     """Whether taking items again gives the same ones and touches nothing else; or it is a pass."""
     kind = type(part)
-    if kind.__module__ == "builtins" and kind.__name__ in _ITERATORS:
+    if kind.__module__ == "builtins" and kind.__name__ in ITERATORS:
         return True
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
         return True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hookcore.errors import UsageError
 from hookcore.plain import table
 from hookcore.plain.resume import prologue, rng
+from hookcore.plain.resume.batches import changed
 from hookcore.plain.resume.iterators import stand_in
 from hookcore.plain.resume.levels import digests, site_key
 from hookcore.plain.resume.putback import (
@@ -101,6 +102,7 @@ class Pending:
             return False
         if number and not self._in_place(loop):
             return False
+        self._refuse(changed(level, loop))
         if number == len(self._levels) - 1:
             self._check_code(digests(loop, folder))
         self._loops.append(loop)
@@ -117,10 +119,17 @@ class Pending:
             UsageError: There are fewer now.
         """
         assert loop.iterator is not None
-        for _ in range(self.iteration):
-            next(loop.iterator)
-            loop.index += 1
-        return stand_in(next(loop.iterator), loop.site.shape)
+        done = self.iteration + 1
+        try:
+            for _ in range(self.iteration):
+                next(loop.iterator)
+                loop.index += 1
+            item = next(loop.iterator)
+        except StopIteration:
+            had = f"the loop at {loop.site.where} had done {done} iterations"
+            self._refuse(f"{had}, now it has {loop.index + 1}")
+            raise
+        return stand_in(item, loop.site.shape)
 
     def put_back(self, names: dict[str, Any]) -> dict[str, Any]:
         """Put objects and values back, in place; what the frame must bind itself is returned.
@@ -235,6 +244,25 @@ class Pending:
             fit.samples = None
         elif len(self._levels) > 1 or fit.samples is not None:
             fit.samples = position["samples"] + (fit.samples or 0)
+
+    def check_batches(self, loop: Loop) -> None:
+        """The fit's loop over batches is known, before its first step.
+
+        Raises:
+            UsageError: They are of another size now.
+        """
+        if "batch_sizes" in self.position:  # which older checkpoints lack
+            sizes = self.position["batch_sizes"]
+            self._refuse(changed({"sizes": sizes}, loop))
+            self._host.heads.went_on(sizes)
+
+    def _refuse(self, difference: str | None) -> None:
+        if difference is None:
+            return
+        then, now = (" ".join(argv) for argv in (self._snapshot.header.argv, self._host.run.argv))
+        if then != now:
+            difference += f"\narguments then: {then or 'none'}; now: {now or 'none'}"
+        raise UsageError("this checkpoint belongs to a run with other loops", difference, FRESH)
 
     def missed(self, fit: Fit) -> None:
         """Another fit begins.

@@ -90,7 +90,6 @@ class Checkpoint:
         self._saved_at: tuple[int, int, int] | None = None
         self._verdict: str | None = None
         self._loaded: Mapping[str, Any] | None = None
-        self._resumed: Snapshot | None = None
         self._foreseen: Path | None = None  # where a run that continues nothing will save
         self._urgent = False  # the process is about to end
         self._begun = ""  # reason of the checkpoint that is being written
@@ -141,7 +140,6 @@ class Checkpoint:
         if found is not None and run.resume != "weights":
             if not self._off:
                 self._writer.join(*found)
-            self._resumed = found[1]
             self._awaited = found[1].position["fit"]
         else:
             mirror = self._writer.mirror
@@ -198,18 +196,9 @@ class Checkpoint:
             self._requests.start()
 
     @hookimpl
-    def on_resume(self, run: Run, fit: Fit) -> None:
-        """Everything is back: what is trained from now on is new.
-
-        Raises:
-            UsageError: Batches are of another size now.
-        """
+    def on_resume(self) -> None:
+        """Everything is back: what is trained from now on is new."""
         self._awaited = None
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None:
-            off, self._off = self._off, True  # nothing is written after a refusal
-            resume.check_batches(run, fit, resumed)
-            self._off = off
         if self._loaded is not None:
             self._watch.load_state_dict(self._loaded["watch"])
 
@@ -283,7 +272,7 @@ class Checkpoint:
             "monitor": self._watch.name,
             "mode": self._watch.mode,
             "value": self._value,
-            **resume.surroundings(run, fit),
+            "world_size": run.world_size,
         }
 
         def done() -> None:

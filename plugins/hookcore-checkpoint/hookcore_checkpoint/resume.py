@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hookcore import Fit, Run, UsageError
 from hookcore_checkpoint import places
@@ -68,12 +68,6 @@ def too_little_room(place: Path, fit: Fit) -> str | None:
     return check_directory(place, 3 * size)
 
 
-def surroundings(run: Run, fit: Fit) -> dict[str, Any]:
-    """What must be the same in a run that continues this one."""
-    sizes = [_batch_size(loader) for loader in fit.loaders]
-    return {"world_size": run.world_size, "batch_sizes": sizes}
-
-
 def _check_processes(run: Run, snapshot: Snapshot) -> None:
     then = snapshot.position.get(LABEL, {}).get("world_size", run.world_size)
     if then != run.world_size:
@@ -82,23 +76,6 @@ def _check_processes(run: Run, snapshot: Snapshot) -> None:
             f"{_processes(then)} trained together then, now {_processes(run.world_size)}",
             _FRESH,
         )
-
-
-def check_batches(run: Run, fit: Fit, snapshot: Snapshot) -> None:
-    """Batches are of the size that they had.
-
-    Raises:
-        UsageError: They are not.
-    """
-    then = snapshot.position.get(LABEL, {}).get("batch_sizes", [])
-    now = surroundings(run, fit)["batch_sizes"]
-    for before, after in zip(then, now, strict=False):
-        if before != after:
-            raise UsageError(
-                "this checkpoint belongs to a run with other batches",
-                f"they were of {before} samples, now of {after}{_arguments(run, snapshot)}",
-                _FRESH,
-            )
 
 
 def load_best(run: Run, fit: Fit, best: Kept | None, monitor: str | None) -> None:
@@ -119,17 +96,5 @@ def load_best(run: Run, fit: Fit, best: Kept | None, monitor: str | None) -> Non
     run.note(f"checkpoint put back {text}")
 
 
-def _batch_size(loader: Any) -> int | None:
-    size = getattr(loader, "batch_size", None)
-    return getattr(getattr(loader, "batch_sampler", None), "batch_size", size)
-
-
 def _processes(count: int) -> str:
     return "one process" if count == 1 else f"{count} processes"
-
-
-def _arguments(run: Run, snapshot: Snapshot) -> str:
-    then, now = snapshot.header.argv, run.argv
-    if then == now:
-        return ""
-    return f" (arguments then: {' '.join(then) or 'none'}; now: {' '.join(now) or 'none'})"

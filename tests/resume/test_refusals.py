@@ -1,0 +1,143 @@
+"""What a checkpoint does not fit is refused before a step is taken, with the difference named."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.optim.optimizer import register_optimizer_step_post_hook  # noqa: E402
+
+import hookcore  # noqa: E402
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
+
+SLICES = """
+import os
+SIZE, COUNT = int(os.environ["SIZE"]), int(os.environ["COUNT"])
+
+def train():
+    model, optimizer = make()
+    data = torch.rand(COUNT, 3)
+    losses = []
+    for epoch in range(int(os.environ["EPOCHS"])):
+        for start in range(0, COUNT, SIZE):
+            losses.append(update(model, optimizer, data[start:start + SIZE]))
+    return losses, total(model)
+"""
+LOADER = SLICES.replace("range(0, COUNT, SIZE)", "DataLoader(data, SIZE)").replace(
+    "data[start:start + SIZE]", "start"
+)
+SPLIT = SLICES.replace("range(0, COUNT, SIZE)", "data.split(SIZE)").replace(
+    "data[start:start + SIZE]", "start"
+)
+SIZES = {"slices": SLICES, "a loader": LOADER, "a split": SPLIT}
+
+
+@pytest.fixture
+def steps():
+    """One entry for each step that an optimizer takes."""
+    taken = []
+    handle = register_optimizer_step_post_hook(
+        lambda *_: taken.append(1)
+    )
+    yield taken
+    handle.remove()
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Gives the next run its arguments."""
+
+    def give(size=4, count=12, epochs=2):
+        monkeypatch.setenv("SIZE", str(size))
+        monkeypatch.setenv("COUNT", str(count))
+        monkeypatch.setenv("EPOCHS", str(epochs))
+
+    give()
+    return give
+
+
+def saved(bench, keeper, at):
+    whole = bench.call(keeper("all" if at == "mid-epoch" else "epochs"))
+    return next(s for s in whole.keeper.saved.values() if s.header.kind == at)
+
+
+@pytest.mark.parametrize("at", ["epoch", "mid-epoch"])
+@pytest.mark.parametrize("kind", SIZES)
+def test_batches_of_another_size(bench, keeper, given, steps, kind, at):
+    bench.load(SIZES[kind])
+    snapshot = saved(bench, keeper, at)
+    given(size=6)
+    steps.clear()
+    with pytest.raises(hookcore.UsageError) as caught:
+        bench.call(keeper(start=copy.deepcopy(snapshot)))
+    assert caught.value.what == "this checkpoint belongs to a run with other loops"
+    assert caught.value.why == "batches of the loop at loops.py:45 were of 4, now of 6"
+    assert "--resume-mode weights" in caught.value.way_out
+    assert steps == []
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_an_epoch_of_another_length_is_not_continued_in_its_middle(bench, keeper, given, kind):
+    bench.load(SIZES[kind])
+    snapshot = saved(bench, keeper, "mid-epoch")
+    given(count=20)
+    with pytest.raises(hookcore.UsageError) as caught:
+        bench.call(keeper(start=copy.deepcopy(snapshot)))
+    assert caught.value.why == "the loop at loops.py:45 had 3 iterations, now 5"
+
+
+@pytest.mark.parametrize("at", ["epoch", "mid-epoch"])
+def test_more_epochs_are_allowed(bench, keeper, given, at):
+    bench.load(LOADER)
+    snapshot = saved(bench, keeper, at)
+    given(epochs=4)
+    assert bench.call(keeper(start=copy.deepcopy(snapshot))).result == bench.call().result
+
+
+def test_fewer_epochs_than_are_done(bench, keeper, given, steps):
+    """Nothing after the loop runs with a model that is not the checkpoint's."""
+    bench.load(LOADER)
+    given(epochs=3)
+    snapshot = list(bench.call(keeper("epochs")).keeper.saved.values())[-1]
+    given(epochs=2)
+    steps.clear()
+    with pytest.raises(hookcore.UsageError) as caught:
+        bench.call(keeper(start=snapshot))
+    assert caught.value.why == "the loop at loops.py:44 had done 3 iterations, now it has 2"
+    assert steps == []
+
+
+def test_batches_that_grow_by_themselves_are_no_difference(bench, keeper):
+    bench.load(
+        """
+        def train():
+            model, optimizer = make()
+            data = torch.rand(12, 3)
+            losses = []
+            for epoch in range(4):
+                for x in DataLoader(data, 2 + epoch):
+                    losses.append(update(model, optimizer, x))
+            return losses, total(model)
+        """
+    )
+    bare = bench.call()
+    found = list(bench.call(keeper("epochs")).keeper.saved.values())
+    for snapshot in found[1:]:
+        assert bench.call(keeper(start=copy.deepcopy(snapshot))).result == bare.result
+
+
+def test_what_an_earlier_version_wrote_of_loops_is_enough(bench, keeper, given):
+    """Checkpoints that know nothing of sizes and lengths are continued as before."""
+    bench.load(LOADER)
+    bare = bench.call()
+    for at in ("epoch", "mid-epoch"):
+        snapshot = copy.deepcopy(saved(bench, keeper, at))
+        position = snapshot.position
+        for known in (position, *position["levels"]):
+            for name in ("sizes", "total", "batch_sizes"):
+                known.pop(name, None)
+        assert bench.call(keeper(start=snapshot)).result == bare.result
