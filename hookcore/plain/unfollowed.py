@@ -93,6 +93,10 @@ class Unfollowed:
         if self.observing and fit is not None and fit.stopped is not None:
             what = f"{fit.stopped.by} asked for a stop ({fit.stopped.reason}), and nothing ended"
             run.warn(three_parts(what, "the loops of this training are not seen"))
+        if not run.fits and not self._place and _started_processes():
+            what = "what trains in another process is not followed"
+            why = "the script started processes; a run follows the one that it was opened in"
+            run.warn(three_parts(what, why, "instrument() the function that trains there"))
         if self.known or not self._place or (self._alone and run.fits > self._observed):
             return
         what = f"a training at {self._place} was not followed"
@@ -124,6 +128,11 @@ def _callers(until: int) -> Iterator[FrameType]:
         if frame.f_globals.get("__name__", "").partition(".")[0] not in ("torch", "hookcore"):
             yield frame
         frame = frame.f_back
+
+
+def _started_processes() -> bool:
+    # Imported by multiprocessing when the first process of that kind is started.
+    return any(name.startswith("multiprocessing.popen_") for name in tuple(sys.modules))
 
 
 def _place() -> str:

@@ -43,6 +43,7 @@ ROWS: dict[str, tuple[measures.Row, str]] = {
     "features by plugins": (ours.hookcore_on, "bare"),
 }
 """What trains, and what it is compared with. The last two have a schedule a step as well."""
+MODULES = 200
 
 
 def main() -> None:
@@ -81,6 +82,7 @@ def measure(workloads: list[str], rounds: int) -> dict[str, Any]:
         figures["rows"][name]["empty"] = us
     figures["import"] = importing(rounds)
     figures["instrument"] = {kind: instrumenting(kind, rounds) for kind in ("loops", "mixed")}
+    figures["modules"] = importing_modules(rounds)
     figures["idle"] = idle(rounds)
     return figures
 
@@ -108,6 +110,7 @@ def lines(figures: dict[str, Any], workloads: list[str]) -> list[str]:
             f"instrument(), 1,000 lines of {kind}: {1e3 * seconds:.0f} ms"
             for kind, seconds in figures["instrument"].items()
         ),
+        f"{MODULES} modules of a script's own: {figures['modules']:.2f} s at its start",
         *(f"a loop that does not train, {what}: {us:.3f} us" for what, us in
           figures["idle"].items()),
     ]  # fmt: skip
@@ -186,6 +189,24 @@ def instrumenting(kind: str, rounds: int) -> float:
             hookcore.instrument(module.train)
             taken.append(time.process_time() - began)
         return min(taken)
+
+
+def importing_modules(rounds: int) -> float:
+    """CPU seconds that ``hookcore run`` adds to a script which only imports its own modules."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        script = Path(folder, "script.py")
+        script.write_text("".join(f"import part_{number}\n" for number in range(MODULES)))
+        for number in range(MODULES):
+            loops = _TRAINING.format(number) if number % 5 == 0 else ""
+            head = "class torch:\n    class nn:\n        Module = object\n"
+            Path(folder, f"part_{number}.py").write_text(head + _MODULE.format(number) + loops)
+        words = ["hookcore", "run", "-q", "-p", "no:*", str(script)]
+        statements = {
+            "bare": f"import sys; sys.path.insert(0, {folder!r}); import script",
+            "ours": f"import sys; sys.argv = {words}; from hookcore.cli import main; main()",
+        }
+        taken = measures.import_seconds(statements, rounds)
+    return taken["ours"] - taken["bare"]
 
 
 def thousand_lines(kind: str) -> str:

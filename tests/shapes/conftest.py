@@ -250,6 +250,12 @@ def _number(tensors):
 
 
 @pytest.fixture
-def inquire(lab, tmp_path):
+def inquiry(tmp_path):
+    """Makes what asks a shape everything, of a lab or what stands for one."""
+    return lambda lab: Inquiry(lab, tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def inquire(lab, inquiry):
     """Ask a shape everything."""
-    return Inquiry(lab, tmp_path / "checkpoint")
+    return inquiry(lab)

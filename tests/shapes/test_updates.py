@@ -628,6 +628,36 @@ COMPILED = {
     },
 }
 
+COUNTED = """
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = make(), nn.Linear(3, 3)
+
+        def forward(self, x):
+            x = self.first(x)
+            if BROKEN:
+                torch._dynamo.graph_break()
+            return self.second(x)
+
+    def train(n, fullgraph):
+        torch._dynamo.reset()
+        counters = torch._dynamo.utils.counters
+        counters.clear()
+        model = Halves(); optimizer = sgd(model)
+        fast = torch.compile(model, backend="eager", fullgraph=fullgraph)
+        for epoch in range(n):
+            fast.train()
+            for x, y in loader(6):  # the last batch is shorter: compiled once more
+                update(fast, optimizer, x, y)
+            fast.eval()
+            with torch.no_grad():
+                for x, y in loader():
+                    val_loss = F.cross_entropy(fast(x), y)
+        breaks = sum(counters["graph_break"].values())
+        return weights(model), val_loss.item(), dict(counters["stats"]), breaks
+"""
+
 COMPILED_STEP = """
     def train():
         torch._dynamo.reset()
@@ -693,6 +723,18 @@ def test_without(inquire, shape):
 def test_compiled(inquire, shape):
     """What is compiled is counted as what is not."""
     inquire(**shape)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it imports and traces
+@pytest.mark.parametrize(("broken", "fullgraph"), [(0, False), (0, True), (1, False)])
+def test_what_the_compiler_does(lab, broken, fullgraph):
+    """A compiled model has the graphs, the breaks and the recompiles that it has bare."""
+    bare, heard = lab.compare(f"    BROKEN = {broken}\n{COUNTED}", 2, fullgraph)
+    *_, stats, breaks = bare.result
+    assert (stats["unique_graphs"] > 1, bool(breaks)) == (True, bool(broken))
+    assert heard.same == bare.same  # listeners to all that there is included
+    assert heard.story.count("V(") == 2
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import cache_from_source, decode_source
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ class Loader(SourceFileLoader):
         super().__init__(fullname, path)
         self._gate = gate
         self._ready = False
-        self._fresh = False
+        self._cached = b""  # how the code in the cache begins, where that was taken
 
     def create_module(self, spec: ModuleSpec, module: ModuleType | None = None) -> ModuleType:
         """An empty module with the gate in it."""
@@ -101,25 +102,49 @@ class Loader(SourceFileLoader):
         What is in the cache runs without hookcore, be it of another source or not: such code is
         left as it is.
         """
-        self._fresh = False
+        self._cached = b""
         plain = super().get_code(fullname)
         if plain is None or not self._ready:
             return plain
         self._ready = False
         path = self.get_filename(fullname)
         source = self.get_data(path)
-        if not self._fresh and not _is_of(plain, source, path):
-            why = f"what is compiled in {cache_from_source(path)} is not what the file says"
+        cache = cache_from_source(path)
+        if self._cached and _is_doubtful(self._cached, cache) and not _is_of(plain, source, path):
+            why = f"what is compiled in {cache} is not what the file says"
             return left(source, path, fullname, plain, why)
         return load(source, path, fullname, plain, self._gate)
+
+    def get_data(self, path: str) -> bytes:
+        """A file's bytes; part of Python's import protocol."""
+        data = super().get_data(path)
+        if path.endswith(".pyc"):
+            self._cached = data[:16]
+        return data
 
     def source_to_code(  # type: ignore[override] # a method in fact, if not in typeshed
         self, data: Any, path: Any, **options: Any
     ) -> CodeType:
         """Compile: there was no code in the cache, or it was older."""
-        self._fresh = True
+        self._cached = b""
         code: CodeType = super().source_to_code(data, path, **options)
         return code
+
+
+def _is_doubtful(head: bytes, cache: str) -> bool:
+    """Whether code that Python takes from its cache may be of another source than is there now.
+
+    It is not told to look, or looks at the source's size and its time in seconds: an edit in the
+    second in which the cache was written may keep both.
+
+    Args:
+        head: How the file in the cache begins: magic number, flags, time and size (PEP 552).
+        cache: That file.
+    """
+    flags, changed = (int.from_bytes(head[place : place + 4], "little") for place in (4, 8))
+    if flags & 1:
+        return not flags & 2
+    return Path(cache).stat().st_mtime < changed + 2
 
 
 def _is_of(plain: CodeType, source: bytes, path: str) -> bool:

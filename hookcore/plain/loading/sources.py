@@ -13,6 +13,8 @@ from types import CodeType, FunctionType
 from hookcore.errors import NotRewritable
 from hookcore.plain.loading.roots import is_cell, is_standard_library, never
 from hookcore.plain.loading.unwrap import WAY_OUT, Unswappable
+from hookcore.plain.rewriting.codes import children
+from hookcore.plain.rewriting.parsing import unwarned
 
 _FUTURE = 0
 for _name in __future__.all_feature_names:
@@ -90,3 +92,29 @@ def flags_of(code: CodeType) -> int:
     """The flags that input at a prompt was compiled with: its cells share their ``__future__``."""
     future = code.co_flags & _FUTURE
     return future | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if is_cell(code.co_filename) else 0
+
+
+def compiled_apart(source: str | bytes, path: str, flags: int) -> CodeType:
+    """What a prompt or a notebook makes of a cell, which it compiles statement by statement.
+
+    Calls of what a module imports are compiled otherwise than calls of what another statement has
+    imported. It is to be laid beside the functions that are alive; nobody runs it.
+
+    Args:
+        source: The cell.
+        path: Its name.
+        flags: The compiler's.
+    """
+    with unwarned(path):
+        whole: CodeType = compile(source, path, "exec", flags, dont_inherit=True)
+        statements = ast.parse(source, path).body
+        parts: list[CodeType] = [
+            compile(ast.Module([node], []), path, "exec", flags, dont_inherit=True)
+            for node in statements
+        ]
+    apart = [code for part in parts for code in children(part)]
+    if len(apart) != len(list(children(whole))):
+        return whole
+    rest = iter(apart)
+    consts = tuple(next(rest) if isinstance(one, CodeType) else one for one in whole.co_consts)
+    return whole.replace(co_consts=consts)

@@ -181,7 +181,9 @@ class Swapped:
         source = sources.source_of(path)
         file = _files.get(key)
         if file is None or file.source != source:
-            result = rewritten(source, path, module, flags=sources.flags_of(code), quiet=True)
+            flags = sources.flags_of(code)
+            plain = sources.compiled_apart(source, path, flags) if is_cell(path) else None
+            result = rewritten(source, path, module, plain, flags, quiet=True)
             arm(result, self._gate)
             by_place = defaultdict(list)
             for plain, new in pairs(result.plain, result.code):

@@ -35,6 +35,8 @@ _SAFE_METHODS = frozenset({
 # fmt: on
 _GRADIENT_MODES = frozenset({"no_grad", "inference_mode", "set_grad_enabled"})
 _TRAINING_METHODS = frozenset({"step", "backward", "zero_grad"})
+_SWITCH = re.compile("|".join((*_GRADIENT_MODES, "eval")))
+_NEWLINE = re.compile(r"\r\n|\r|\n")
 _COMPILERS = frozenset({"compile", "script", "trace"})
 _ROLE_COMMENT = re.compile(r"#\s*hookcore:\s*(\S+)")
 _ONE_BLOCK = ("body", "orelse", "finalbody")
@@ -446,6 +448,18 @@ def ordinals(tree: ast.Module) -> dict[Loop, int]:
     loops = [node for node in walk(tree) if isinstance(node, LOOPS)]
     loops.sort(key=lambda node: (node.lineno, node.col_offset))
     return {node: number for number, node in enumerate(loops)}
+
+
+def switch_lines(text: str) -> list[int]:
+    """Lines on which a file may put a model into eval mode, or switch gradients off.
+
+    Args:
+        text: The file.
+    """
+    if _SWITCH.search(text) is None:
+        return []
+    lines = _NEWLINE.split(text)  # a form feed is none to Python
+    return [number for number, line in enumerate(lines, 1) if _SWITCH.search(line)]
 
 
 def first_line(function: Definition) -> int:

@@ -127,6 +127,8 @@ class Transformer:
             node.lineno for node in self._ordinals if isinstance(node, syntax.COMPREHENSIONS)
         )
         self._verdicts: dict[ast.AST, bool] = {}
+        sites = (node.lineno for node in self._ordinals if self._is_site(node))
+        self._telling = sorted({*sites, *syntax.switch_lines(text)})
         self._frame: _Frame | None = None
         self._follows = False
         self._qualname = ""
@@ -139,7 +141,9 @@ class Transformer:
         return bool(self.sites or self.functions)
 
     def run(self) -> None:
-        """Walk the whole tree."""
+        """Walk the whole tree, where anything in it may be told of."""
+        if not self._telling:
+            return
         self._frame = _Frame(full=True)
         self._tree.body = self._block(self._tree.body)
 
@@ -214,6 +218,8 @@ class Transformer:
         """What is put into a function; None: nothing, as into coroutines and generators."""
         if isinstance(node, ast.AsyncFunctionDef):
             return None
+        if not _any_between(self._telling, syntax.first_line(node), _end(node)):
+            return _Frame(full=False)
         scope, code = syntax.scope_of(node), self._codes.of(node)
         if scope.suspends or code is None:
             return None
