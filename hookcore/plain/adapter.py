@@ -121,6 +121,8 @@ class Plain:
 
     def notice_torch(self) -> None:
         """Arm the taps as soon as torch is there; importing it is the user's to do."""
+        if self.taps is not None and "torchdata.stateful_dataloader" in sys.modules:
+            self.taps.torchdata_came()
         torch = sys.modules.get("torch")
         if torch is not None and not _importing(torch):
             self.torch_came()

@@ -66,7 +66,13 @@ class Killed(BaseException):
 
 
 class Keeper:
-    """Saves at chosen heads, in memory as a file would hold it, and starts from one."""
+    """Saves at chosen heads, in memory as a file would hold it, and starts from one.
+
+    Args:
+        at: Batches, counted from 1, after which it saves; or "all", or "epochs".
+        start: What it starts from.
+        die: Whether the run dies of its first save.
+    """
 
     name = "keeper"
     role = "persist"

@@ -107,6 +107,29 @@ def test_workers_that_are_kept(check):
     check(loop(f"loader = DataLoader(Noisy(18), 4, shuffle=True, {kept})", epochs=3), every=2)
 
 
+def test_workers_that_are_kept_and_have_drawn_for_batches_that_were_not_taken(check):
+    """A ``break`` leaves them; what they have drawn for these is not known."""
+    _, saved = check(
+        """
+        def train():
+            model, optimizer = make()
+            loader = DataLoader(Noisy(26), 4, num_workers=2, persistent_workers=True)
+            losses = []
+            for epoch in range(2):
+                for i, x in enumerate(loader):
+                    losses.append(update(model, optimizer, x))
+                    if i == 2:
+                        break
+            return losses, total(model)
+        """,
+        at="epochs",
+        kinds=("partial",),
+        skip=("partial",),
+    )
+    notes = [snapshot.notes[0] for snapshot in saved.values()]
+    assert all("have begun batches that the loop has not taken" in note for note in notes)
+
+
 def test_workers_that_are_kept_end_with_the_loops_function(bench, keeper):
     """As they do in the bare loop, whole or resumed: nothing of the run holds their loader.
 

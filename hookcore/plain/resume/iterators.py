@@ -1,6 +1,6 @@
 """A DataLoader's iterators, as hookcore makes them: heard, wound forward, with workers that tell.
 
-Each becomes torch's own class again as soon as it has done its part.
+What is added to an iterator's own class is a part, which goes as soon as it is done.
 """
 
 # Torch gives no other way to its iterators; a test says so when they move.
@@ -9,23 +9,28 @@ Each becomes torch's own class again as soon as it has done its part.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch.utils.data import dataloader
 
 from hookcore.plain.resume import rng
-from hookcore.plain.resume.loaders import draws_from_a_generator, is_stock, put_states, states_of
+from hookcore.plain.resume.loaders import (
+    draws_from_a_generator,
+    is_stateful,
+    is_stock,
+    kept_iterator,
+    put_states,
+    states_of,
+)
 from hookcore.plain.resume.workers import Begin, Collate, Ship
 
 if TYPE_CHECKING:
     from hookcore.plain.resume.passes import Feed
-
-Single = dataloader._SingleProcessDataLoaderIter
-Many = dataloader._MultiProcessingDataLoaderIter
-
 
 class Ghost:
     """What stands for a finished batch that is passed over."""
@@ -62,17 +67,11 @@ def _empty(shape: Any) -> Any:
     return None if shape is None else tuple(_empty(part) for part in shape)
 
 
-def know_workers(iterator: Any, known: Mapping[str, Any] | None) -> None:
-    """Note on an iterator what its workers are known to have drawn."""
-    if isinstance(iterator, _Shipped) and not hasattr(iterator, "_hookcore_states"):
-        known = known or {}
-        iterator._hookcore_states = dict(known.get("states", {}))
-        iterator._base_seed = known.get("base_seed", iterator._base_seed)
-
-
 def ended(iterator: Any) -> bool:
     """Whether an iterator has given its last batch."""
-    if isinstance(iterator, Many):
+    if getattr(iterator, "_finished", False):  # torchdata's own
+        return True
+    if iterator._num_workers:
         return bool(iterator._rcvd_idx >= iterator._send_idx)
     return peek(iterator) is None
 
@@ -87,7 +86,7 @@ def peek(iterator: Any) -> list[int] | Literal[False] | None:
     place = getattr(iterator, "_send_idx", iterator._num_yielded)
     sampling = iterator._index_sampler
     asked = is_stock(sampling) and not draws_from_a_generator(sampling)
-    if not asked or not (place or isinstance(iterator, Many)):
+    if not asked or not (place or iterator._num_workers):
         return False
     seen = getattr(iterator, "_hookcore_peeked", None)
     if seen is not None and seen[0] is source:
@@ -108,63 +107,135 @@ def standing(iterator: Any) -> dict[str, Any]:
 
 def workers_of(iterator: Any) -> dict[str, Any]:
     """What is known of an iterator's workers: how they were seeded, what they have drawn."""
-    if not isinstance(iterator, Many):
+    if not iterator._num_workers:
         return {}
+    drawn = getattr(iterator, "_hookcore_states", {})
     return {
         "workers": iterator._num_workers,
         "base_seed": iterator._base_seed,
-        "states": dict(getattr(iterator, "_hookcore_states", {})),
+        "states": dict(getattr(iterator, "_hookcore_snapshot", drawn)),
     }
 
 
-class _Shipped(Many):
+def _of_stream(iterator: Any) -> bool:
+    return bool(iterator._dataset_kind == dataloader._DatasetKind.Iterable)
+
+
+def add(part: type, iterator: Any, **attributes: Any) -> None:
+    """Have an iterator do something more."""
+    vars(iterator).update(attributes)
+    iterator.__class__ = _with(part, type(iterator))  # type: ignore[arg-type] # a class is hashable
+
+
+@functools.cache
+def _with(part: type, kind: type) -> type:
+    return type(part.__name__, (part, kind), {"_hookcore_kind": kind})
+
+
+class _Part:
+    """Something that an iterator does beside what its own class has it do."""
+
+    _hookcore_kind: ClassVar[type]
+
+    def _done(self, part: type) -> None:
+        """Be what it was."""
+        assert type(self).__bases__[0] is part
+        self.__class__ = type(self)._hookcore_kind
+
+
+class Shipping(_Part):
     """Takes what the workers have drawn off their batches."""
 
+    known: ClassVar[Mapping[str, Any]] = {}
+    """What is known of the workers of the iterator that is made now."""
+
     _hookcore_states: dict[int, dict[str, Any]]
+    _hookcore_snapshot: dict[int, dict[str, Any]]
+    _base_seed: int
+
+    def __init__(self, *arguments: Any) -> None:
+        self._hookcore_states = dict(Shipping.known.get("states", {}))
+        seed = Shipping.known.get("base_seed")
+        super().__init__(*arguments)
+        if seed is not None:
+            self._base_seed = seed
 
     def _process_data(self, data: Any, *rest: Any) -> Any:
-        data = super()._process_data(data, *rest)  # type: ignore[no-untyped-call] # torch's
         if type(data) is Ship:
             self._hookcore_states[data.worker] = data.states
             data = data.data
-        return data
+        return super()._process_data(data, *rest)  # type: ignore[misc] # the iterator's own
+
+    def _update_snapshot(self, *arguments: Any, **named: Any) -> None:
+        """Torchdata's: from its last snapshot on it reads again."""
+        self._hookcore_snapshot = dict(self._hookcore_states)
+        super()._update_snapshot(*arguments, **named)  # type: ignore[misc] # as above
 
 
-class _Turned(_Shipped):
+class Turned(_Part):
     """Begins with another worker than the first: batch ``n`` is worker ``n % workers``'s."""
 
-    turn = 0
+    turn: ClassVar[int] = 0
 
-    def _try_put_index(self) -> None:
-        for _ in range(self.turn):
+    _worker_queue_idx_cycle: Iterator[int]
+
+    def _try_put_index(self: Any) -> None:
+        for _ in range(Turned.turn):
             next(self._worker_queue_idx_cycle)
-        self.__class__ = _Shipped  # type: ignore[assignment] # only the first batch is asked for so
+        self._done(Turned)  # only the first batch is asked for so
         self._try_put_index()
 
 
-class First(Single):
-    """Notes the random states of its first batch, then becomes what it was."""
+class First(_Part):
+    """Notes the random states of its first batch."""
 
     _hookcore_feed: Feed
 
     def __next__(self) -> Any:
-        self.__class__ = Single  # type: ignore[assignment] # the way it came
+        self._done(First)
         feed, loader = self._hookcore_feed, self._hookcore_feed.loader()
-        del self._hookcore_feed
         feed.begun = rng.take(), {} if loader is None else states_of(loader)
         return next(self)
 
 
-class _Wound:
-    """Gives a ghost for each finished batch, then becomes what it was."""
+class Hearing(_Part):
+    """Tells when reading draws random numbers.
+
+    What is drawn for the first batch may be drawn for all of them, and is made again with it: the
+    second one tells. Of a stream it is not believed until then.
+    """
+
+    _hookcore_feed: Feed
+
+    def _next_index(self: Any) -> Any:
+        take = super()._next_index  # type: ignore[misc] # the iterator's own
+        return take() if _of_stream(self) else self._heard(take)
+
+    def _next_data(self: Any) -> Any:
+        take = super()._next_data  # type: ignore[misc] # the iterator's own
+        return self._heard(take) if _of_stream(self) else take()
+
+    def _heard(self: Any, take: Callable[[], Any]) -> Any:
+        feed, begun = self._hookcore_feed, bool(self._num_yielded)
+        if feed.draws and self._num_yielded > 1:
+            return take()
+        before = rng.mark()
+        item = take()
+        drawn = not rng.same(before, rng.mark())
+        feed.draws = drawn and (begun or _of_stream(self))
+        feed.draws_first = feed.draws_first or (drawn and not begun)
+        return item
+
+
+class Wound(_Part):
+    """Gives a ghost for each finished batch."""
 
     _hookcore_left: int
     _hookcore_begin: Callable[[], None] | None
-    _hookcore_class: type
 
     def __next__(self) -> Any:
         if not self._hookcore_left:
-            self.__class__ = self._hookcore_class
+            self._done(Wound)
             return next(self)
         self._hookcore_left -= 1
         if self._hookcore_begin is not None:
@@ -174,23 +245,24 @@ class _Wound:
         return GHOST
 
     def _pass_over(self: Any) -> None:
-        if self._dataset_kind == dataloader._DatasetKind.Iterable:
+        if _of_stream(self):
             self._next_data()
-        elif self._hookcore_class is Single:
-            next(self._sampler_iter)  # in workers' iterators it begins after what is passed over
+        elif not self._num_workers:
+            self._next_index()  # in workers' iterators it begins after what is passed over
         self._num_yielded += 1
 
 
-class WoundSingle(_Wound, Single):
-    """Of a loader without workers."""
+class Restored(_Part):
+    """Gives a ghost for each finished batch; its own state has brought it behind them."""
 
-    _hookcore_class = Single
+    _hookcore_left: int
 
-
-class WoundMany(_Wound, _Shipped):
-    """Of a loader with workers."""
-
-    _hookcore_class = _Shipped
+    def __next__(self) -> Any:
+        if not self._hookcore_left:
+            self._done(Restored)
+            return next(self)
+        self._hookcore_left -= 1
+        return GHOST
 
 
 class _From:
@@ -227,14 +299,25 @@ def lazily_from(loader: Any, count: int) -> Iterator[None]:
 @contextlib.contextmanager
 def base_seed_drawn_before(loader: Any) -> Iterator[None]:
     """Have the next iterator draw no seed for its workers: theirs was drawn long ago."""
+    streams, generators = rng.take(), states_of(loader)
+
+    def undo() -> None:
+        rng.put(streams)
+        put_states(loader, generators)
+
+    with after_base_seed(loader, undo):
+        yield
+
+
+@contextlib.contextmanager
+def after_base_seed(loader: Any, then: Callable[[], None]) -> Iterator[None]:
+    """Have something done as soon as the next iterator has drawn a seed for its workers."""
     original = dataloader._BaseDataLoaderIter.__init__
 
     def init(iterator: Any, asked: Any) -> None:
-        streams, generators = rng.take(), states_of(asked)
         original(iterator, asked)
         if asked is loader:
-            rng.put(streams)
-            put_states(asked, generators)
+            then()
 
     dataloader._BaseDataLoaderIter.__init__ = init  # type: ignore[method-assign, assignment] # for this call
     try:
@@ -252,49 +335,26 @@ def shipping(loader: Any, begin: Begin, passed: int = 0) -> Iterator[None]:
         begin: What its workers begin with.
         passed: Batches that are passed over: the worker whose turn comes after them is the first.
     """
-    if not loader.num_workers or getattr(loader, "_iterator", None) is not None:
+    if not loader.num_workers or kept_iterator(loader) is not None:
         yield
         return
     collate, init = loader.collate_fn, loader.worker_init_fn
     loader.collate_fn, loader.worker_init_fn = Collate(collate), begin
-    many = dataloader._MultiProcessingDataLoaderIter
-    dataloader._MultiProcessingDataLoaderIter = _Turned if passed else _Shipped  # type: ignore[misc] # for this call
-    _Turned.turn = passed % loader.num_workers
+    module, name = _named(loader)
+    many = getattr(module, name)
+    shipped = _with(Shipping, many)
+    setattr(module, name, _with(Turned, shipped) if passed else shipped)  # for this call
+    Turned.turn, Shipping.known = passed % loader.num_workers, begin.known
     try:
         yield
     finally:
-        dataloader._MultiProcessingDataLoaderIter = many  # type: ignore[misc] # as it was
+        setattr(module, name, many)  # as it was
         loader.collate_fn, loader.worker_init_fn = collate, init
 
 
-class Heard:
-    """An iterator that tells when it draws random numbers, once it has begun."""
-
-    def __init__(self, inner: Iterator[Any], feed: Feed) -> None:
-        self._inner, self._feed, self._begun = inner, feed, False
-
-    def __iter__(self) -> Heard:
-        return self
-
-    def __next__(self) -> Any:
-        before = rng.mark() if self._begun and not self._feed.draws else None
-        item = next(self._inner)
-        self._begun = True
-        if before is not None:
-            self._feed.draws = not rng.same(before, rng.mark())
-        return item
-
-
-class HeardFetcher:
-    """The same for what reads a stream."""
-
-    def __init__(self, inner: Any, feed: Feed) -> None:
-        self._inner, self._feed = inner, feed
-
-    def fetch(self, indices: Any) -> Any:
-        """What torch asks of it."""
-        before = None if self._feed.draws else rng.mark()
-        data = self._inner.fetch(indices)
-        if before is not None:
-            self._feed.draws = not rng.same(before, rng.mark())
-        return data
+def _named(loader: Any) -> tuple[Any, str]:
+    """Where a loader finds the class of an iterator with workers."""
+    if is_stateful(loader):
+        module = sys.modules["torchdata.stateful_dataloader.stateful_dataloader"]
+        return module, "_StatefulMultiProcessingDataLoaderIter"
+    return dataloader, "_MultiProcessingDataLoaderIter"

@@ -10,12 +10,13 @@ import attrs
 import torch
 
 from hookcore.plain import table
-from hookcore.plain.resume import iterators
 from hookcore.plain.resume.batches import ITERATORS, parts_of, sizes_of
 from hookcore.plain.resume.constants import Constants, read_before
-from hookcore.plain.resume.passes import concern_of_pass
+from hookcore.plain.resume.loaders import kept_iterator
+from hookcore.plain.resume.passes import concern_of_kept, concern_of_pass
 from hookcore.plain.resume.prologue import Lost
 from hookcore.plain.sites import loaders_in
+from hookcore.snapshot import encodable
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -125,18 +126,25 @@ class Levels:
             )
             base = state.passes
         inner = self._loops[-1]
+        assert self._host.taps is not None
         passes = self._passes(inner)
         own = {id(feed.iterator()) for feed in passes}
+        kept = {
+            path: record
+            for path, loader in self._reach.loaders.items()
+            if id(getattr(loader, "_iterator", None)) not in own
+            and (record := self._host.taps.feeds.kept_by(loader)) is not None
+        }
+        for path, record in kept.items():
+            why = encodable(record.get("state"), f"the state of {path}")
+            if why is not None:
+                return [], f"a checkpoint cannot hold {why}"
         named = {p: it for p, it in self._reach.passes.items() if id(it) not in own}
         made.append(
             {
                 "passes": [feed.record(feed.number - base) for feed in passes],
                 "named": {path: self._named(iterator) for path, iterator in named.items()},
-                "kept": {
-                    path: iterators.workers_of(loader._iterator)  # noqa: SLF001 - a test says so when it moves
-                    for path, loader in self._reach.loaders.items()
-                    if _kept(loader) and id(loader._iterator) not in own  # noqa: SLF001 - as above
-                },
+                "kept": kept,
             }
         )
         return made, None
@@ -175,13 +183,22 @@ class Levels:
         """Whether every pass over a DataLoader that is going on can be taken up again."""
         host = self._host
         assert host.taps is not None
-        own = {feed.number for loop in self._loops for feed in passes_of(host, loop)}
+        feeds = [feed for loop in self._loops for feed in passes_of(host, loop)]
+        own = {feed.number for feed in feeds}
+        running = {id(feed.iterator()) for feed in feeds}
+        for known in self._reach.loaders.values():
+            kept = kept_iterator(known)
+            if kept is not None and id(kept) not in running:
+                why = concern_of_kept(known, kept)
+                if why is not None:
+                    return why
         named = {id(iterator): path for path, iterator in self._reach.passes.items()}
         for feed in host.taps.feeds.live():
             loader, iterator = feed.loader(), feed.iterator()
-            if feed.number in own or getattr(loader, "_iterator", None) is iterator:
-                continue
             path = named.get(id(iterator))
+            held = path is None and getattr(loader, "_iterator", None) is iterator
+            if feed.number in own or held:
+                continue
             if path is None:
                 return "a pass over a DataLoader is going on that no name of the loop leads to"
             if not any(known is loader for known in self._reach.loaders.values()):
@@ -283,7 +300,3 @@ def digests(loop: Loop, folder: str) -> dict[str, str]:
             if file.path == around.site.path:
                 found[os.path.relpath(file.path, folder)] = file.digest
     return found
-
-
-def _kept(loader: Any) -> bool:
-    return getattr(loader, "_iterator", None) is not None

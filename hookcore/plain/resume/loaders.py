@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,30 @@ def is_stream(loader: Any) -> bool:
     return isinstance(loader.dataset, IterableDataset)
 
 
+def stateful_class() -> Any:
+    """Torchdata's ``StatefulDataLoader``, where it is there."""
+    torchdata = sys.modules.get("torchdata.stateful_dataloader")
+    return getattr(torchdata, "StatefulDataLoader", None)
+
+
+def is_stateful(loader: Any) -> bool:
+    """Whether it is torchdata's, which tells and takes states of its own."""
+    kind = stateful_class()
+    return kind is not None and isinstance(loader, kind)
+
+
+def iterates_as_torch_does(loader: Any) -> bool:
+    """Whether its class leaves ``__iter__`` as torch or torchdata has it."""
+    kind = stateful_class() if is_stateful(loader) else torch.utils.data.DataLoader
+    return type(loader).__iter__ is kind.__iter__
+
+
+def kept_iterator(loader: Any) -> Any:
+    """The iterator whose workers the next pass will use, or None."""
+    kept = loader.persistent_workers or getattr(loader, "_initial_iter_for_state_dict", False)
+    return getattr(loader, "_iterator", None) if kept else None
+
+
 def is_stock(found: Any) -> bool:
     """Whether a sampler, and the one inside it, are torch's own."""
     return type(found) in _STOCK and type(getattr(found, "sampler", found)) in _STOCK
@@ -60,4 +85,5 @@ def draws_from_a_generator(found: Any) -> bool:
 
 def generators_inside(dataset: Any) -> list[str]:
     """Names of a dataset's own random generators."""
-    return [name for name, value in vars(dataset).items() if rng.is_generator(value)]
+    held = getattr(dataset, "__dict__", {})
+    return [name for name, value in held.items() if rng.is_generator(value)]

@@ -1,8 +1,8 @@
 """Passes over DataLoaders: how far each has come, and how it gets there again.
 
 An iterator cannot be saved, but it can be made again: under the random states from which it was
-made, its finished batches passed over by index. What the workers drew is sent along with their
-batches, and given to the workers of the new iterator.
+made, its finished batches passed over by index; or from the state that its data gives of itself.
+What the workers drew is sent along with their batches, and given to the workers of the new one.
 """
 
 # Torch gives no other way to its iterators; a test says so when they move.
@@ -16,32 +16,42 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import torch
 
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.iterators import (
     First,
-    Heard,
-    HeardFetcher,
-    Single,
-    WoundMany,
-    WoundSingle,
+    Hearing,
+    Restored,
+    Wound,
+    add,
+    after_base_seed,
     base_seed_drawn_before,
     beginning,
     ended,
-    know_workers,
     lazily_from,
+    peek,
     shipping,
-    standing,
+    workers_of,
 )
 from hookcore.plain.resume.loaders import (
     generators_inside,
+    is_stateful,
     is_stock,
     is_stream,
+    iterates_as_torch_does,
+    kept_iterator,
     put_states,
     states_of,
 )
+from hookcore.plain.resume.stateful import (
+    Past,
+    begin_from,
+    begun_from,
+    keeps_states,
+    state_of,
+)
 from hookcore.plain.resume.workers import Begin
+from hookcore.snapshot import encodable
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -62,6 +72,9 @@ class Feed:
             batches is drawn only then; None before, and where workers read.
         draws: Whether reading it has drawn from the run's own random streams, where that was
             looked at: for streams and for samplers of the user's own.
+        draws_first: Whether reading the first batch has.
+        passed: Batches that the iterator had passed over when it was made: what torchdata's
+            ``load_state_dict`` skips when the script itself calls it.
     """
 
     number: int
@@ -72,6 +85,8 @@ class Feed:
     reused: bool
     begun: tuple[dict[str, Any], dict[str, Any]] | None = None
     draws: bool = False
+    draws_first: bool = False
+    passed: int = 0
 
     def record(self, ordinal: int, delivered: int | None = None) -> dict[str, Any]:
         """What a checkpoint keeps of it.
@@ -84,13 +99,28 @@ class Feed:
         assert iterator is not None
         return {
             "ordinal": ordinal,
-            "delivered": iterator._num_yielded if delivered is None else delivered,
+            "delivered": iterator._num_yielded - self.passed if delivered is None else delivered,
             "streams": self.streams,
             "generators": self.generators,
             "reused": self.reused,
             "begun": self.begun,
-            **standing(iterator),
+            **self.standing(),
         }
+
+    def standing(self) -> dict[str, Any]:
+        """How it is told from another pass: what is drawn next, what its workers have drawn."""
+        iterator = self.iterator()
+        return {"next": peek(iterator), "state": self.own_state(), **workers_of(iterator)}
+
+    def own_state(self) -> dict[str, Any] | None:
+        """The state of its data's own that it is taken up from; None where it is read again.
+
+        What a stream draws as it begins is drawn once more in either way: so one that draws is
+        read again, from the random states of its beginning.
+        """
+        loader, iterator = self.loader(), self.iterator()
+        drawn = self.draws_first or self.draws or workers_of(iterator).get("states")
+        return None if drawn and is_stream(loader) else state_of(loader, iterator)
 
 
 class Feeds:
@@ -107,7 +137,6 @@ class Feeds:
         self._feeds: dict[int, Feed] = {}
         self._loaders: weakref.WeakKeyDictionary[Any, weakref.ref[Any]]
         self._loaders = weakref.WeakKeyDictionary()
-        self._original: Callable[[Any], Any] = torch.utils.data.DataLoader.__iter__
         self.count = 0
         self.awaited: dict[int, Mapping[str, Any]] = {}
         self.kept: list[tuple[Any, Mapping[str, Any]]] = []
@@ -140,33 +169,31 @@ class Feeds:
         """
         rng.put(record["streams"])
         put_states(loader, record["generators"])
-        passed, known = record["delivered"], record
+        passed, state = record["delivered"], record.get("state")
+        begin = beginning(loader, record["begun"])
         with contextlib.ExitStack() as undo:
-            if is_stream(loader):
-                known = {}  # it is read again from its beginning
-            elif loader.num_workers:
-                undo.enter_context(lazily_from(loader, passed))
-            begin = Begin(loader.worker_init_fn, known)
-            undo.enter_context(shipping(loader, begin, 0 if is_stream(loader) else passed))
             if record["reused"]:
                 undo.enter_context(base_seed_drawn_before(loader))
-            iterator = original(loader)
+            if state is not None:
+                iterator = self._from_state(loader, original, record, undo)
+            else:
+                iterator = self._read_again(loader, original, record, undo)
         iterator._index_sampler = loader._index_sampler
-        know_workers(iterator, known)
         feed = self._know(
-            loader, iterator, record["streams"], record["generators"], reused=record["reused"]
-        )
-        if passed:
-            feed.begun = record["begun"]
-            iterator._hookcore_begin = beginning(loader, record["begun"])
-            iterator._hookcore_left = passed
-            iterator.__class__ = WoundMany if loader.num_workers else WoundSingle
+            loader, iterator, record["streams"], record["generators"],
+            reused=record["reused"], begun=record["begun"], first=not passed,
+        )  # fmt: skip
+        if state is not None:
+            feed.passed = iterator._num_yielded - passed
+            add(Restored, iterator, _hookcore_left=passed)
+        elif passed:
+            add(Wound, iterator, _hookcore_left=passed, _hookcore_begin=begin)
         return iterator
 
     def named(self, loader: Any, record: Mapping[str, Any]) -> Any:
         """An iterator that stood in a variable, made again where it was."""
         self.count += 1
-        iterator = self.again(loader, self._original, record)
+        iterator = self.again(loader, _unheard(type(loader)), record)
         for _ in range(record["delivered"]):
             next(iterator)
         return iterator
@@ -182,6 +209,39 @@ class Feeds:
             if source is feed.iterator() or source is feed.loader():
                 return feed
         return None
+
+    def keep(self, loader: Any, record: Mapping[str, Any]) -> None:
+        """A loader's next pass begins as it would have begun.
+
+        Args:
+            loader: The DataLoader.
+            record: What :meth:`kept_by` gave.
+        """
+        if is_stateful(loader):
+            loader.next_iter_state = None  # what the script itself loads was used up long ago
+            if not loader.persistent_workers:
+                loader._iterator = None if record["state"] is None else Past(record["state"])
+                return
+        self.kept.append((loader, record))
+
+    def kept_by(self, loader: Any) -> Mapping[str, Any] | None:
+        """What a loader's next pass must know of the last one, or None."""
+        waiting = next((record for known, record in self.kept if known is loader), None)
+        iterator = getattr(loader, "_iterator", None)
+        if waiting is not None or iterator is None:
+            return waiting
+        state = state_of(loader, iterator) if is_stateful(loader) else None
+        return {"state": state, **({} if type(iterator) is Past else workers_of(iterator))}
+
+    def reads_from_state(self, thing: Any) -> bool:
+        """Whether it is a stream that a pass, which is going on, takes up by its own state."""
+        return any(
+            feed.own_state() is not None
+            for feed in self.live()
+            if (loader := feed.loader()) is not None
+            and loader.dataset is thing
+            and is_stream(loader)
+        )
 
     def live(self) -> list[Feed]:
         """Passes whose iterators are still held by somebody, and are not at their end."""
@@ -199,34 +259,122 @@ class Feeds:
         if wanted is not None:
             return self.again(loader, original, wanted)
         streams, generators = rng.take(), states_of(loader)
-        reused = getattr(loader, "_iterator", None) is not None
         with contextlib.ExitStack() as undo:
             undo.enter_context(shipping(loader, Begin(loader.worker_init_fn, kept)))
             if kept is not None:
                 undo.enter_context(base_seed_drawn_before(loader))
+                _begin_kept(loader, kept)
+            reused = kept is not None or kept_iterator(loader) is not None
             iterator = original(loader)
-        know_workers(iterator, kept)
-        self._know(loader, iterator, streams, generators, reused=reused or kept is not None)
+        feed = self._know(loader, iterator, streams, generators, reused=reused)
+        feed.passed = iterator._num_yielded
         return iterator
 
+    def _from_state(
+        self,
+        loader: Any,
+        original: Callable[[Any], Any],
+        record: Mapping[str, Any],
+        undo: contextlib.ExitStack,
+    ) -> Any:
+        """An iterator that begins from its data's own state."""
+        undo.enter_context(shipping(loader, Begin(loader.worker_init_fn, record)))
+        begin = beginning(loader, record["begun"])
+        if begin is not None:
+            undo.enter_context(after_base_seed(loader, begin))
+        begin_from(loader, record["state"])
+        iterator = original(loader)
+        begun_from(loader, iterator, record["state"])
+        if not is_stateful(loader):
+            iterator._num_yielded = record["delivered"]
+        return iterator
+
+    def _read_again(
+        self,
+        loader: Any,
+        original: Callable[[Any], Any],
+        record: Mapping[str, Any],
+        undo: contextlib.ExitStack,
+    ) -> Any:
+        """An iterator from the beginning; the indices of finished batches are passed over."""
+        passed, known = record["delivered"], record
+        if is_stream(loader):
+            passed, known = 0, {}
+        elif loader.num_workers:
+            undo.enter_context(lazily_from(loader, passed))
+        undo.enter_context(shipping(loader, Begin(loader.worker_init_fn, known), passed))
+        return original(loader)
+
     def _know(
-        self, loader: Any, iterator: Any, streams: Any, generators: Any, *, reused: bool
+        self,
+        loader: Any,
+        iterator: Any,
+        streams: Any,
+        generators: Any,
+        *,
+        reused: bool,
+        begun: Any = None,
+        first: bool = True,
     ) -> Feed:
+        """Take in a pass.
+
+        Args:
+            loader: The DataLoader.
+            iterator: Its iterator.
+            streams: The random states just before.
+            generators: States of the loader's generators then.
+            reused: Whether the workers were there already.
+            begun: The random states before its first batch, where that was long ago.
+            first: Whether its first batch is still to come.
+        """
         feed = Feed(
-            self.count, weakref.ref(loader), weakref.ref(iterator), streams, generators, reused
-        )
+            self.count, weakref.ref(loader), weakref.ref(iterator), streams, generators, reused,
+            begun,
+        )  # fmt: skip
         for number, known in tuple(self._feeds.items()):
             if known.iterator() is None or known.iterator() is iterator:
                 del self._feeds[number]
         self._feeds[self.count] = feed
-        if type(iterator) is Single and is_stream(loader):
-            iterator._dataset_fetcher = HeardFetcher(iterator._dataset_fetcher, feed)
-        elif type(iterator) is Single and not is_stock(loader._index_sampler):
-            iterator._sampler_iter = Heard(iterator._sampler_iter, feed)
-        if type(iterator) is Single:
-            iterator.__class__ = First
-            vars(iterator)["_hookcore_feed"] = feed
+        if not loader.num_workers:
+            if is_stream(loader) or not is_stock(loader._index_sampler):
+                add(Hearing, iterator, _hookcore_feed=feed)
+            if first:
+                add(First, iterator, _hookcore_feed=feed)
         return feed
+
+
+def _unheard(kind: Any) -> Callable[[Any], Any]:
+    """A DataLoader's ``__iter__``, past what hears of it."""
+    iterate: Callable[[Any], Any] = kind.__iter__
+    return getattr(iterate, "__wrapped__", iterate)
+
+
+def _begin_kept(loader: Any, record: Mapping[str, Any]) -> None:
+    """Have torchdata's workers begin where they were: its next pass goes on with them."""
+    if record.get("state") is None or not loader.persistent_workers:
+        return
+    streams, generators = rng.take(), states_of(loader)
+    begin_from(loader, record["state"])
+    loader._iterator = loader._get_iterator()
+    rng.put(streams)
+    put_states(loader, generators)
+
+
+def concern_of_kept(loader: Any, iterator: Any) -> str | None:
+    """Why the next pass cannot go on with the workers of the last one, or None.
+
+    Args:
+        loader: The DataLoader, which keeps its workers.
+        iterator: Its iterator, of the last pass.
+    """
+    name = type(loader.dataset).__name__
+    if type(iterator) is Past:
+        return None
+    if not ended(iterator) and workers_of(iterator)["states"]:
+        return f"the workers that read {name} have begun batches that the loop has not taken"
+    if keeps_states(loader, iterator):
+        return f"the workers that read {name} are kept, with a state each, from epoch to epoch"
+    return None
 
 
 def concern_of_pass(feed: Feed) -> str | None:
@@ -235,12 +383,18 @@ def concern_of_pass(feed: Feed) -> str | None:
     if loader is None:
         return "a DataLoader that is gone is still iterated over"
     kind = type(loader)
-    if kind.__iter__ is not torch.utils.data.DataLoader.__iter__:
+    if not iterates_as_torch_does(loader):
         return f"a {kind.__name__} has an iteration of its own"
     if loader.num_workers and not getattr(loader, "in_order", True):
         return "a DataLoader with in_order=False gives its batches in no order of its own"
     name = type(loader.dataset).__name__
-    if is_stream(loader):
+    try:
+        state = feed.own_state()
+    except Exception as error:  # noqa: BLE001 - whatever a user's ``state_dict`` raises
+        return f"the state of {name} cannot be read ({type(error).__name__}: {error})"
+    if state is not None and (why := encodable(state, f"the state of {name}")) is not None:
+        return f"a checkpoint cannot hold {why}"
+    if is_stream(loader) and state is None:
         if loader.num_workers and loader.persistent_workers:
             return f"the workers that read the stream {name} are kept from epoch to epoch"
         if feed.draws:

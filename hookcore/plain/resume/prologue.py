@@ -15,7 +15,7 @@ import attrs
 import torch
 
 from hookcore.plain import table
-from hookcore.plain.resume import iterators, rng
+from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.flat import copy_tables, is_table
 from hookcore.plain.resume.reach import Reach
@@ -93,7 +93,7 @@ def _own(host: Plain, loop: Loop) -> dict[int, dict[str, Any]]:
     from hookcore.plain.resume.levels import passes_of
 
     passes = passes_of(host, loop)
-    return {feed.number: iterators.standing(feed.iterator()) for feed in passes}
+    return {feed.number: feed.standing() for feed in passes}
 
 
 def first(host: Plain, loop: Loop) -> Prologue:

@@ -119,7 +119,7 @@ class PutBack:
             check_order(iterator, record)
             self._bind(path, iterator)
         for path, record in level.get("kept", {}).items():
-            feeds.kept.append((self._loader(path), record))
+            feeds.keep(self._loader(path), record)
 
     def generators(self, states: Mapping[str, Any]) -> None:
         """Explicit random generators.

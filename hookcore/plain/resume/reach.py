@@ -26,6 +26,7 @@ from hookcore.plain.resume.slots import (
     of_user,
     parts_of,
 )
+from hookcore.plain.resume.stateful import has_state
 from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import encodable
 
@@ -154,13 +155,13 @@ class Reach:
 
     def _kind_of(self, value: Any) -> dict[str, Any] | None:
         """Among what a value belongs that is known as a whole; None where it is not."""
-        if _has_state(value):
+        if isinstance(value, _BaseDataLoaderIter):
+            return self.passes
+        if has_state(value) and not isinstance(value, DataLoader):
             return self.objects
         if rng.is_generator(value):
             return self.generators
-        if place_of(value) is not None:
-            return self.iterators
-        return self.passes if isinstance(value, _BaseDataLoaderIter) else None
+        return self.iterators if place_of(value) is not None else None
 
     def _inside_wrapper(self, path: str, value: Any, depth: int) -> None:
         """What a user's own class keeps beside the state that its objects give."""
@@ -199,10 +200,3 @@ class Reach:
             return True
         self._seen[id(value)] = value
         return False
-
-
-def _has_state(value: Any) -> bool:
-    kind = type(value)
-    return callable(getattr(kind, "state_dict", None)) and callable(
-        getattr(kind, "load_state_dict", None)
-    )

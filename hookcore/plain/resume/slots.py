@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
+from hookcore.plain.resume.stateful import has_state
 
 DEFINED = (types.FunctionType, type, type(functools.lru_cache(len)))
 """What a ``def`` or a ``class`` makes, with and without torch's or the library's decorators."""
@@ -131,10 +132,13 @@ def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
             yield from attributes(f"{path}.{name}", part)
         elif rng.is_generator(inner):
             yield Slot(f"{path}.{name}.generator", inner, cannot)
-    if of_user(type(value.dataset)):
+    if has_state(value.dataset):
+        yield Slot(f"{path}.dataset", value.dataset, cannot)
+    elif of_user(type(value.dataset)):
         for slot in attributes(f"{path}.dataset", value.dataset):
             if rng.is_generator(slot.value) or isinstance(slot.value, (int, float, str)):
                 yield slot
+    if of_user(type(value.dataset)):
         yield Slot(f"{path}.dataset.__class__", type(value.dataset), cannot)
 
 

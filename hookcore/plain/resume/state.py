@@ -74,7 +74,11 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
             "optimizers": [reach.path_of(optimizer) for optimizer in fit.optimizers],
             "iterators": {path: place_of(it) for path, it in reach.iterators.items()},
         },
-        objects=[record_of(path, thing) for path, thing in reach.objects.items()],
+        objects=[
+            record_of(path, thing)
+            for path, thing in reach.objects.items()
+            if host.taps is None or not host.taps.feeds.reads_from_state(thing)
+        ],
         variables=_variables(reach, levels.constants) if whole else {},
         levels=records if whole else [],
         rng={

@@ -60,26 +60,30 @@ class Begin:
     Args:
         inner: The user's own.
         record: What a checkpoint knows of the workers, or None.
+
+    Attributes:
+        known: Of that record what concerns the workers.
     """
 
     def __init__(
         self, inner: Callable[[int], None] | None, record: Mapping[str, Any] | None = None
     ) -> None:
         self._inner = inner
-        self._seed = None if record is None else record.get("base_seed")
-        self._states = {} if record is None else dict(record.get("states", {}))
+        known = {} if record is None else record
+        self.known = {key: known[key] for key in ("base_seed", "states") if key in known}
 
     def __call__(self, worker: int) -> None:
         """A worker begins."""
         info = get_worker_info()
         assert info is not None
-        if self._seed is not None and info.seed != self._seed + worker:
-            object.__setattr__(info, "seed", self._seed + worker)  # it is frozen
-            _seed(self._seed, worker)
+        seed, states = self.known.get("base_seed"), self.known.get("states", {})
+        if seed is not None and info.seed != seed + worker:
+            object.__setattr__(info, "seed", seed + worker)  # it is frozen
+            _seed(seed, worker)
         if self._inner is not None:
             self._inner(worker)
-        if worker in self._states:
-            _put_drawn(self._states[worker])
+        if worker in states:
+            _put_drawn(states[worker])
         _last["states"] = _drawn()
 
 

@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 from torch.optim.optimizer import Optimizer
 
 from hookcore.plain import gate
+from hookcore.plain.resume.loaders import stateful_class
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -74,6 +75,12 @@ class Patches:
         for owner, name, _ in self._originals:
             if owner is torch.autograd:
                 setattr(owner, name, _hidden(getattr(owner, name)))
+
+    def torchdata_came(self) -> None:
+        """Hear the passes of torchdata's loader, which has an ``__iter__`` of its own."""
+        kind = stateful_class()
+        if kind is not None and all(owner is not kind for owner, *_ in self._originals):
+            self._patch(kind, "__iter__", self._loader_iterated)
 
     def undo(self) -> None:
         """Put everything back, the last first."""

@@ -72,6 +72,11 @@ class Taps:
             nn_module.register_module_parameter_registration_hook(self._parameter_born),
         ]
         self._patches.apply()
+        self._patches.torchdata_came()
+
+    def torchdata_came(self) -> None:
+        """Torchdata's loader is imported, or is about to be."""
+        self._patches.torchdata_came()
 
     def disarm(self) -> None:
         """Take everything back."""
