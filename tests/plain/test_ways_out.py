@@ -465,6 +465,7 @@ def plain(log):
             if isinstance(entry, str)]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=250)
 @given(programs())
 def test_every_start_has_one_end(lab, program):

@@ -102,6 +102,7 @@ def test_workers(check, workers):
     check(loop(setup), every=2 if workers < 3 else 3)
 
 
+@pytest.mark.slow
 def test_workers_that_are_kept(check):
     kept = "num_workers=2, persistent_workers=True"
     check(loop(f"loader = DataLoader(Noisy(18), 4, shuffle=True, {kept})", epochs=3), every=2)
