@@ -314,6 +314,40 @@ def test_a_call_in_training_mode_that_no_step_follows(lab):
     assert lab.story(source) == "T( b s . b s V( v )V . b s . b s V( v )V . )T R"
 
 
+class Counts:
+    """Listens to validations, and to no forward call."""
+
+    name = "counts"
+
+    def __init__(self):
+        self.validations, self.hooks = 0, []
+
+    @hookimpl
+    def on_validation_end(self):
+        self.validations += 1
+
+    @hookimpl
+    def on_batch_end(self, fit):
+        self.hooks.append(len(fit.models[0]._forward_hooks))
+
+
+def test_a_loop_of_one_level_hears_forwards_for_what_nothing_else_tells(lab):
+    """Neither ``eval()`` nor a loop: the model's call is all there is of such an evaluation."""
+    module = lab.module("""
+    def train():
+        model = make(); optimizer = sgd(model)
+        for step in range(6):
+            update(model, optimizer)
+            if step % 2:
+                with torch.no_grad():
+                    val_loss = F.cross_entropy(model(X), Y).item()
+    """)  # fmt: skip
+    counts = Counts()
+    lab.play(module.train, plugins=[counts], quiet=True)  # the recorder hears forwards
+    assert counts.validations == 3
+    assert counts.hooks == [1] * 6
+
+
 def test_in_a_loop_of_one_level(lab):
     """A loop over steps evaluates inside its batches."""
     source = """
