@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hookcore.plain import gate, table
+from hookcore.plain.rewriting.syntax import mentions_gradient_mode
 from hookcore.plain.roles import Roles, assign, may_have_role
 from hookcore.plain.sites import (
     ForLoop,
@@ -28,12 +29,15 @@ class Recognition:
     Attributes:
         roles: The loops of the fit that is open, None between fits.
         by_call: Whether the calls of the instrumented function are the epochs.
+        hidden: Whether an evaluation inside a batch may be told by the model's call alone. With
+            one level all evaluations are in batches, and one need neither call ``eval()`` nor
+            loop; but something of the project must then switch gradients off.
     """
 
     def __init__(self, host: Plain) -> None:
         self._host = host
         self.roles: Roles | None = None
-        self.by_call = False
+        self.by_call = self.hidden = False
         self._known: dict[int, LoopRole] = {}
 
     @property
@@ -45,7 +49,7 @@ class Recognition:
     def forget(self) -> None:
         """The fit is over."""
         self.roles = None
-        self.by_call = False
+        self.by_call = self.hidden = False
         self._known.clear()
 
     def role_on_entry(self, loop: Loop) -> LoopRole | None:
@@ -156,7 +160,8 @@ class Recognition:
         gate.frames.update(dict.fromkeys(table.FUNCTIONS))
         host.loggers.look()
         self._start(fit, roles, in_batch=in_batch)
-        if taps is not None and not self.one_level:
+        self.hidden = self.one_level and _may_switch_gradients(roles.batch)
+        if taps is not None and not self.hidden:
             taps.batches_begin()
 
     def _assign(self, roles: Roles) -> None:
@@ -249,3 +254,9 @@ class Recognition:
 def _counted(loop: Loop, iteration: int, batch: Loop) -> int:
     """Iterations of the batch loop inside one iteration of a loop around it."""
     return loop.history.get(iteration, {}).get(batch.site.id, 0)
+
+
+def _may_switch_gradients(loop: Loop) -> bool:
+    """Whether a loop's project, as far as it can be read, may call a model without gradients."""
+    files = (*table.beside(loop.site.path), *table.left_alone())
+    return loop.declared or any(mentions_gradient_mode(file.source) for file in files)

@@ -201,6 +201,11 @@ def rewritten() -> list[File]:
     return [file for file in list(FILES.values()) if file.reason is None]
 
 
+def left_alone() -> list[File]:
+    """The files that were to be rewritten, and are as they were."""
+    return [file for file in list(FILES.values()) if file.reason is not None]
+
+
 def is_rewritten(path: str) -> bool:
     """Whether a file runs with sites in it."""
     return path in _paths

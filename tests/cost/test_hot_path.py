@@ -15,6 +15,7 @@ import measures
 import ours
 import torch
 
+import hookcore
 from hookcore import hookimpl
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
@@ -60,6 +61,34 @@ def test_no_plugin(bare, scheduled):
     """At most eight calls a batch, with a schedule a step as well."""
     assert measures.calls(OFF) - bare <= 8
     assert measures.calls(functools.partial(ON, only=())) - scheduled <= 8
+
+
+ONE_LOOP = """
+from torch.nn.functional import cross_entropy
+
+def train(model, optimizer, batches):
+    model.train()
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+"""
+
+
+def test_one_loop_over_steps(tmp_path):
+    """All of it is inside batches; where nothing switches gradients off, no forward is heard."""
+    modules = [ours.module_of(tmp_path, name, ONE_LOOP) for name in ("bare_loop", "one_loop")]
+    instrumented = hookcore.instrument(modules[1].train)
+
+    def row(job, of):
+        batches = [batch for _ in range(job.epochs) for batch in job.loader]
+        with ours.opened(job, (), quiet=True):
+            of.train(job.model, job.sgd(), batches)
+
+    bare, heard = (measures.calls(functools.partial(row, of=module)) for module in modules)
+    instrumented.restore()
+    assert heard - bare <= 8
 
 
 @needs_plugins

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,8 +84,8 @@ class Forwards:
             return  # traced: a constant to Dynamo, and nothing of us is in the graph
         host = self._host
         fit = host.life.fit
-        if fit is None or not host.mine():
-            return
+        if fit is None or gate.host is not host or host.thread != get_ident():
+            return  # what host.mine() says, written out: each batch of a loop of one level asks
         if not torch.is_grad_enabled():
             host.evaluation.called(args, module.training)
         elif not module.training or host.evaluation.may_be_forgetful():

@@ -372,14 +372,11 @@ class Taps:
         self.forwards.watch((*roots, *self._compiled), self._compiled)
 
     def batches_begin(self) -> None:
-        """The batch loop runs: its forwards are training, no need to look at each.
-
-        With one level everything happens inside a batch, validations too.
-        """
+        """The batch loop runs: its forwards are training, no need to look at each."""
         host = self.host
         events = host.life.events
         listened = events.on_forward_start is not None or events.on_forward_end is not None
-        if not listened and not host.recognition.one_level:
+        if not listened and not host.recognition.hidden:
             self.forwards.unwatch()
 
     def batches_end(self) -> None:
