@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from hookcore.plain.taps.taps import Taps
     from hookcore.training import Fit, Role, Run
 
+_PLAIN = frozenset({int, float, str, bytes, type(None)})
+"""Items of a loop that hold neither samples nor a model."""
+
+
 class Plain:
     """One run's view of the loops that run in its thread.
 
@@ -499,11 +503,12 @@ class Plain:
 
     def _watch_unknown(self, loop: Loop, item: Any) -> None:
         """Before a fit is known: what its first step will want to know of this loop."""
-        size = size_of(self.data(loop, item))
+        plain = type(item) in _PLAIN
+        size = None if plain else size_of(self.data(loop, item))
         loop.samples = None if size is None else (loop.samples or 0) + size
         loop.key = item if type(item) in (int, str) else None
         if self.taps is not None:
-            loop.over_models = self.taps.trains_itself(item)
+            loop.over_models = not plain and self.taps.trains_itself(item)
         elif loop.said == "batch":
             self.recognition.learn(None)
 
