@@ -54,7 +54,7 @@ class Constants:
         if isinstance(value, argparse.Namespace):
             changed = bool(set(vars(value)) & self._changes.attributes) or self._changes.dynamic
             return not changed and not self._rebound(path)
-        if _immutable(value):
+        if immutable(value):
             return not self._rebound(path)
         if isinstance(value, torch.Tensor) and not value.requires_grad:
             if value.is_inference():
@@ -112,9 +112,10 @@ def read_before(outer: table.Site, inner: table.Site | None) -> Callable[[str], 
     return needed
 
 
-def _immutable(value: Any) -> bool:
+def immutable(value: Any) -> bool:
+    """Whether nothing can change it in place."""
     if type(value) is tuple:
-        return all(_immutable(item) for item in value)
+        return all(immutable(item) for item in value)
     return isinstance(value, _IMMUTABLE)
 
 
@@ -125,9 +126,9 @@ def _source_of(path: str) -> str:
 def _flat(value: Any) -> bool:
     """A table of plain values, of which a reader can change nothing."""
     if isinstance(value, (list, tuple)):
-        return all(_immutable(item) for item in value)
+        return all(immutable(item) for item in value)
     if isinstance(value, dict):
-        return all(_immutable(item) for item in value.values())
+        return all(immutable(item) for item in value.values())
     return type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1
 
 

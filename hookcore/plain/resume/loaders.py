@@ -81,9 +81,3 @@ def draws_from_a_generator(found: Any) -> bool:
     """Whether a sampler draws from a generator of the user's."""
     inner = getattr(found, "sampler", found)
     return getattr(inner, "generator", None) is not None
-
-
-def generators_inside(dataset: Any) -> list[str]:
-    """Names of a dataset's own random generators."""
-    held = getattr(dataset, "__dict__", {})
-    return [name for name, value in held.items() if rng.is_generator(value)]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hookcore.plain.resume import rng
+from hookcore.plain.resume.copies import changed
 from hookcore.plain.resume.iterators import (
     First,
     Hearing,
@@ -34,7 +35,6 @@ from hookcore.plain.resume.iterators import (
     workers_of,
 )
 from hookcore.plain.resume.loaders import (
-    generators_inside,
     is_stateful,
     is_stock,
     is_stream,
@@ -374,7 +374,7 @@ def concern_of_kept(loader: Any, iterator: Any) -> str | None:
         return f"the workers that read {name} have begun batches that the loop has not taken"
     if keeps_states(loader, iterator):
         return f"the workers that read {name} are kept, with a state each, from epoch to epoch"
-    return None
+    return _concern_of_copies(loader, iterator)
 
 
 def concern_of_pass(feed: Feed) -> str | None:
@@ -402,8 +402,14 @@ def concern_of_pass(feed: Feed) -> str | None:
     elif feed.draws:
         kind = type(loader.sampler)
         return f"the sampler {kind.__name__} draws random numbers in turn with the training"
-    if loader.num_workers:
-        drawn = generators_inside(loader.dataset)
-        if drawn:
-            return f"{name}.{drawn[0]} is a random generator that each worker has a copy of"
-    return None
+    return None if is_stream(loader) else _concern_of_copies(loader, feed.iterator())
+
+
+def _concern_of_copies(loader: Any, iterator: Any) -> str | None:
+    """What the workers change in their copies of the dataset, and no checkpoint holds, or None."""
+    states = workers_of(iterator).get("states", {}).values()
+    lost = [path for state in states for path in state.get("dataset", {}).get("lost", ())]
+    if not lost:
+        return None
+    where = changed(loader.dataset).get(lost[0], type(loader.dataset).__name__)
+    return f"each worker changes its own copy of the dataset's {lost[0]} ({where})"

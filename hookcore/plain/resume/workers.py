@@ -1,4 +1,4 @@
-"""In a DataLoader's workers: what they draw is told along with their batches."""
+"""In a DataLoader's workers: what they draw and change is told along with their batches."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from torch.utils.data import get_worker_info
 
+from hookcore.plain.resume import copies
+
 _last: dict[str, Any] = {}
 """What this worker's random streams were when it last told of them."""
 
 
 class Ship:
-    """A batch with the random states that its worker had after it.
+    """A batch with the states that its worker had after it.
 
     Attributes:
         data: The batch.
         worker: The worker's number.
-        states: Its random states.
+        states: Its random states, and what its copy of the dataset has changed of itself.
     """
 
     __slots__ = ("data", "states", "worker")
@@ -37,10 +39,15 @@ class Ship:
 
 
 class Collate:
-    """A loader's ``collate_fn``; tells the random states along, where they have changed."""
+    """A loader's ``collate_fn``; tells along what the worker has changed of its own.
 
-    def __init__(self, inner: Callable[[Any], Any]) -> None:
-        self._inner = inner
+    Args:
+        inner: The user's own.
+        changed: What reading the dataset can change in it: see :mod:`hookcore.plain.resume.copies`.
+    """
+
+    def __init__(self, inner: Callable[[Any], Any], changed: Mapping[str, str]) -> None:
+        self._inner, self._changed = inner, changed
 
     def __call__(self, items: Any) -> Any:
         """What the user's own makes of the items."""
@@ -48,6 +55,8 @@ class Collate:
         if info is None:
             return data
         states = _drawn()
+        if self._changed:
+            states["dataset"] = copies.take(info.dataset, self._changed)
         if states == _last.get("states"):
             return data
         _last["states"] = states
@@ -83,6 +92,7 @@ class Begin:
         if self._inner is not None:
             self._inner(worker)
         if worker in states:
+            copies.put(info.dataset, states[worker].get("dataset", {}).get("values", {}))
             _put_drawn(states[worker])
         _last["states"] = _drawn()
 

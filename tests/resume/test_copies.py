@@ -1,0 +1,115 @@
+"""What a dataset changes in itself while it is read, in each worker's copy."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
+
+LOOP = """
+import numpy
+
+class Changing(Dataset):
+    def __init__(self):
+        self.seen, self.last, self.cache, self.words = 0, None, {{}}, []
+        self.torch = torch.Generator().manual_seed(3)
+        self.numpy = numpy.random.default_rng(3)
+        self.python = random.Random(3)
+    def __len__(self):
+        return 18
+    def __getitem__(self, i):
+        return torch.full((3,), i / 18) + self.more(i)
+    def more(self, i):
+        {body}
+
+def train():
+    model, optimizer = make()
+    loader = DataLoader({dataset}, 4, shuffle=True, {workers})
+    losses = []
+    for epoch in range(3):
+        for x in loader:
+            losses.append(update(model, optimizer, x))
+    return losses, total(model)
+"""
+
+
+def loop(body, workers="num_workers=2", dataset="Changing()"):
+    return LOOP.format(body=body, workers=workers, dataset=dataset)
+
+
+WORKERS = ["num_workers=2", "num_workers=2, persistent_workers=True"]
+RESTORED = {
+    "a count": "self.seen += 1; return self.seen",
+    "what was last": "last, self.last = self.last, (i, self.last and self.last[0]); "
+    "return last[0] if last else 0",
+    "a few items": "self.words.append(i); self.words = self.words[-3:]; return sum(self.words)",
+    "torch's generator": "return torch.rand(3, generator=self.torch)",
+    "numpy's": "return self.numpy.random()",
+    "python's": "return self.python.random()",
+}
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("kind", RESTORED)
+def test_what_is_small_and_plain_is_put_back_in_each_worker(check, kind, workers):
+    check(loop(RESTORED[kind], workers), every=5)
+    if "persistent" in workers:
+        check(loop(RESTORED[kind], workers), at="epochs")
+
+
+@pytest.mark.parametrize(
+    "dataset", ["torch.utils.data.Subset(Changing(), range(18))", "Changing() + Changing()"]
+)
+def test_of_a_dataset_inside_another_too(check, dataset):
+    check(loop("self.seen += 1; return self.seen", dataset=dataset), every=7)
+
+
+CACHE = "self.cache.setdefault(i, torch.rand(3)); return self.cache[i]"
+
+
+def test_what_is_neither_has_the_loop_taken_up_at_epochs_only(check):
+    """New workers begin each epoch with the dataset that the script has made."""
+    _, saved = check(loop(CACHE), kinds=("partial",), skip=("partial",))
+    told = "each worker changes its own copy of the dataset's cache (Changing.more, loops.py:"
+    assert all(told in snapshot.notes[0] for snapshot in saved.values())
+    check(loop(CACHE), at="epochs")
+
+
+def test_workers_that_are_kept_keep_it_from_epoch_to_epoch(check):
+    """So there is no head at which the loop could be taken up."""
+    _, saved = check(loop(CACHE, WORKERS[1]), at="epochs", kinds=("partial",), skip=("partial",))
+    assert all("own copy of the dataset's cache" in s.notes[0] for s in saved.values())
+
+
+def test_what_a_worker_opens_for_itself_is_opened_again(check):
+    """A checkpoint holds no connection; each worker makes its own, as it did."""
+    opened = "self.last = self.last or open(__file__ + '.missing', 'a+'); return 1.0"
+    check(loop(opened), every=5)
+
+
+def test_a_dataset_that_only_reads_sends_nothing(check):
+    """And is looked at once a class."""
+    from hookcore.plain.resume.copies import stored_by
+
+    class Reads(torch.utils.data.Dataset):
+        def __init__(self):
+            self.items = [1, 2]
+
+        def __getitem__(self, i):
+            return self.items[i] * self.scale
+
+        @property
+        def scale(self):
+            return len(self.items)
+
+    class Counts(Reads):
+        @property
+        def scale(self):
+            self.count = 1
+            return self.count
+
+    assert stored_by(Reads) == {}
+    (name, where), = stored_by(Counts).items()
+    assert (name, where.split(",")[0]) == ("count", "Counts.scale")
