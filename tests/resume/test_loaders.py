@@ -96,13 +96,84 @@ def test_a_sampler_that_draws_as_it_goes_is_taken_up_at_epochs_only(check):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_workers(check, workers):
+@pytest.mark.parametrize(("workers", "every"), [(0, 1), (1, 2), (2, 2), (3, 3), (8, 6)])
+def test_workers(check, workers, every):
     setup = f"loader = DataLoader(Noisy(26), 4, shuffle=True, num_workers={workers})"
-    check(loop(setup), every=2 if workers < 3 else 3)
+    check(loop(setup), every=every)
 
 
-@pytest.mark.slow
+DRAWS = """
+import numpy
+
+class Drawn(Dataset):
+    '''Draws from all that there is, the seed of its worker included.'''
+    def __len__(self):
+        return 18
+    def __getitem__(self, i):
+        info = torch.utils.data.get_worker_info()
+        return torch.rand(3) + random.random() + numpy.random.rand() + info.seed % 97 / 97
+
+def begin(worker):
+    random.seed(torch.initial_seed() + 1)
+    numpy.random.seed(torch.initial_seed() % 2**31 + worker)
+"""
+
+
+@pytest.mark.parametrize("begin", ["None", "begin"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_workers_draw_from_python_numpy_and_torch(check, begin, kept):
+    more = f"num_workers=2, worker_init_fn={begin}, persistent_workers={kept}"
+    check(loop(f"loader = DataLoader(Drawn(), 4, shuffle=True, {more})", before=DRAWS), every=3)
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true but no accelerator")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pinned_memory(check, workers):
+    """Without an accelerator torch warns, and pins nothing."""
+    more = f"num_workers={workers}, pin_memory=True"
+    check(loop(f"loader = DataLoader(Noisy(18), 4, shuffle=True, {more})"), every=3)
+
+
+def test_what_workers_send_is_pinned_as_it_would_be(monkeypatch):
+    """A batch with its worker's states is taken by torch for one that pins itself."""
+    from torch.utils.data._utils import pin_memory
+
+    from hookcore.plain.resume.workers import Ship
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, device=None: tensor + 1)
+    pinned = pin_memory.pin_memory(Ship([torch.zeros(2)], 1, {"python": 2}))
+    assert (pinned.data[0].tolist(), pinned.worker) == ([1.0, 1.0], 1)
+
+
+def test_several_loaders_at_once(check):
+    """Two in a ``zip``, one of them with workers and one with a generator; a third inside."""
+    check(
+        """
+        def train():
+            model, optimizer = make()
+            critic = nn.Linear(1, 1)
+            other = torch.optim.SGD(critic.parameters(), lr=0.1)
+            g = torch.Generator().manual_seed(5)
+            real = DataLoader(Noisy(20), 4, shuffle=True, num_workers=2, persistent_workers=True)
+            fake = DataLoader(Noisy(24), 4, shuffle=True, generator=g)
+            held_out = DataLoader(Noisy(8), 4, shuffle=True, num_workers=1)
+            losses = []
+            for epoch in range(2):
+                for i, (x, y) in enumerate(zip(real, fake)):
+                    other.zero_grad()
+                    loss = critic(model(x).detach()).pow(2).mean() + critic(model(y)).mean()
+                    loss.backward()
+                    other.step()
+                    losses.append(loss.item() + update(model, optimizer, y))
+                    if i == 2:
+                        with torch.no_grad():
+                            losses += [model(z).sum().item() for z in held_out]
+            return losses, total(model), total(critic), torch.rand(1, generator=g).item()
+        """,
+        every=3,
+    )
+
+
 def test_workers_that_are_kept(check):
     kept = "num_workers=2, persistent_workers=True"
     check(loop(f"loader = DataLoader(Noisy(18), 4, shuffle=True, {kept})", epochs=3), every=2)
