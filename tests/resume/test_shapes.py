@@ -211,6 +211,31 @@ SHAPES = {
                 losses.append(update(model, optimizer, x + shift))
         return losses, total(model)
     """,
+    "copies of the model": """
+    class Gate(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.temperature = nn.Linear(3, 1), 1.0
+        def forward(self, x):
+            return self.inner(x) / self.temperature
+
+    def train():
+        make()
+        model, best, least, average = Gate(), None, 9.0, None
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        loader = DataLoader(Noisy(14), 4, shuffle=True)
+        losses = []
+        for epoch in range(3):
+            if average is not None:
+                losses.append(average(torch.ones(3)).item() + best.temperature)
+            for x in loader:
+                losses.append(update(model, optimizer, x))
+            model.temperature *= 0.9
+            if losses[-1] < least or best is None:
+                least, best = losses[-1], copy.deepcopy(model)
+            average = copy.deepcopy(model)
+        return losses, total(model), total(best), best.temperature, average.temperature
+    """,
     "steps of LBFGS": """
     def train():
         model, _ = make()

@@ -23,7 +23,7 @@ from hookcore.plain.resume.reach import Reach
 from hookcore.snapshot import ObjectRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from hookcore.plain.adapter import Plain
     from hookcore.plain.sites import ForLoop, Loop
@@ -148,6 +148,8 @@ class Pending:
             self._put_all(back, snapshot)
         else:
             level = snapshot.levels[number]
+            for path, record in _records_of(level, snapshot):
+                back.make(path, record)
             live = {
                 known: reach.objects[path]
                 for path, known in level["aliases"].items()
@@ -346,3 +348,15 @@ class Pending:
                 f"changed since it was written: {', '.join(changed)}",
                 FRESH,
             )
+
+
+def _records_of(
+    level: Mapping[str, Any], snapshot: Snapshot
+) -> Iterator[tuple[str, ObjectRecord]]:
+    """The objects that a frame around knows, by the paths that it knows them by."""
+    inner = {record.name: record for record in snapshot.objects}
+    for path, known in level["aliases"].items():
+        if known in inner:
+            yield path, inner[known]
+    for path, fields in level["objects"].items():
+        yield path, ObjectRecord(**fields)

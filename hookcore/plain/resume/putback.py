@@ -54,6 +54,15 @@ class PutBack:
             self.live[record.name] = self._object(record)
             load_object(self.live[record.name], record)
 
+    def make(self, path: str, record: ObjectRecord) -> None:
+        """Copy a model that the loop had copied, where nothing stands at its path yet."""
+        if path in self._reach.objects or record.kind != "module":
+            return
+        thing = self._like(record)
+        if thing is not None:
+            self._bind(path, thing)
+            self._reach.add(path, thing)
+
     def known(self, live: Mapping[str, Any]) -> None:
         """Objects that are back already, or will be, by the names of their records."""
         self.live.update(live)
@@ -138,13 +147,9 @@ class PutBack:
         return self._reach.loaders[path]
 
     def _object(self, record: ObjectRecord) -> Any:
-        """The live object that a record belongs to; a model that the loop has copied is copied."""
+        """The live object that a record belongs to."""
+        self.make(record.name, record)
         thing = self._reach.objects.get(record.name)
-        if thing is None and record.kind == "module":
-            thing = self._like(record)
-            if thing is not None:
-                self._bind(record.name, thing)
-                self._reach.add(record.name, thing)
         if thing is None or class_name(thing) != record.class_name:
             found = "nothing" if thing is None else class_name(thing)
             raise misfit(f"it has {record.name} as {record.class_name}, here is {found}")
