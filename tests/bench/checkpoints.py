@@ -36,7 +36,7 @@ def main(epochs, batches, width):
             model(data).square().mean().backward()
             optimizer.step()
             if "first" in sys.argv:  # no name of the loop's: that would be restored
-                print("STEP", time.time(), flush=True)
+                print("STEP", time.time(), time.process_time(), flush=True)
 
 epochs, batches, width = map(int, sys.argv[1:4])
 began, worked = time.perf_counter(), time.thread_time()
@@ -157,12 +157,16 @@ def start(rounds: int, folder: Path) -> dict[str, float]:
     options = ["-q", "-o", "checkpoint.directory=start"]
     run(folder, options, *shape)
     found: dict[str, list[float]] = {"resumed": [], "bare": [], "load": []}
+    worked: dict[str, list[float]] = {"resumed": [], "bare": []}
+    load = os.getloadavg()[0]
     for _ in range(rounds):
         for name, how in (("bare", []), ("resumed", ["--resume-mode", "must", *options])):
             epochs = shape[0] + (1 if how else 0)
             began = time.time()
             out = run(folder, how, epochs, *shape[1:], "first")
-            found[name].append(float(out.split("STEP")[1].split()[0]) - began)
+            at, work = map(float, out.split("STEP")[1].split()[:2])
+            found[name].append(at - began)
+            worked[name].append(work)
         where = latest(folder / "start")
         assert where is not None
         found["load"].append(clock(lambda where=where: read(where)))
@@ -171,11 +175,14 @@ def start(rounds: int, folder: Path) -> dict[str, float]:
 
             remove(extra)
     middle = {name: statistics.median(values) for name, values in found.items()}
+    cpu = {name: statistics.median(values) for name, values in worked.items()}
     return {
         "bare_s": middle["bare"],
         "resumed_s": middle["resumed"],
         "load_s": middle["load"],
         "added_beside_load_s": middle["resumed"] - middle["bare"] - middle["load"],
+        "cpu_added_with_load_s": cpu["resumed"] - cpu["bare"],
+        "load_before": load,
     }
 
 
