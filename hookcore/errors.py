@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 def three_parts(what: str, why: str = "", way_out: str = "") -> str:
     """The house's message: one line each for what, why and the way out.
@@ -58,3 +64,36 @@ class HookcoreWarning(UserWarning):
 
 class BrokenPluginWarning(HookcoreWarning):
     """An installed plugin cannot be used and is skipped, or was switched off."""
+
+
+class Concern(str):
+    """Why a training cannot be continued from some place: a sentence, and the way out.
+
+    Args:
+        why: The sentence, naming the thing and its place.
+        remedy: What to change, so that it can.
+    """
+
+    __slots__ = ("remedy",)
+    remedy: str
+
+    def __new__(cls, why: str, remedy: str) -> Self:
+        """A text that knows its way out."""
+        made = super().__new__(cls, why)
+        made.remedy = remedy
+        return made
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override] # what a copy is made of
+        """For copies."""
+        return str(self), self.remedy
+
+    def at(self, where: str) -> Concern:
+        """The same with a file and line, where it names none yet."""
+        if re.search(r"\w:\d", self):
+            return self
+        return Concern(f"{self} (the loop at {where})", self.remedy)
+
+    @property
+    def lines(self) -> str:
+        """Both, one under the other."""
+        return f"{self}\n  {self.remedy}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
-from hookcore.errors import HookcoreError
+from hookcore.errors import Concern, HookcoreError
 from hookcore.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Host(Protocol):
     def emergency(self, fit: Fit, reason: str) -> Any:
         """A Snapshot of the weights alone, after an exception."""
 
-    def verdict(self, *, inside: bool = False) -> str | None:
+    def verdict(self, *, inside: bool = False) -> Concern | None:
         """Why a resume, or one in the middle of an epoch, is impossible, or None."""
 
     def copy_weights(self, fit: Fit) -> Any:
@@ -345,10 +345,10 @@ class Run:
         self.control.host.restore(snapshot)
         self.control.loaded(path)
 
-    def capture_verdict(self, *, inside: bool = False) -> str | None:
+    def capture_verdict(self, *, inside: bool = False) -> Concern | None:
         """Why this run could not be resumed at an epoch's end, or None where it can.
 
-        Known once a fit has begun.
+        Known once a fit has begun. The text has its way out as ``remedy``, and ``lines`` has both.
 
         Args:
             inside: Ask for the middle of an epoch. Known in an ``on_train_start``, and what the

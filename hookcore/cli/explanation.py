@@ -158,7 +158,9 @@ class Explanation:
             yield "data", map(_loader, data["loaders"])
             yield "metrics", _metrics(data["metrics"])
             yield "plugins and their events", _plugins(data["plugins"])
+        if "resume" in data:
             yield "resume", _resume(data["resume"])
+        if data["recognised"]:
             yield "stop", _wrapped("  ", data["stopping"]["says"])
         yield "not understood", _listed(data["not_understood"])
         yield "files that the script wrote" + self._whose(), _files(data["files"])
@@ -310,14 +312,20 @@ def _fired(name: str, count: int, plugin: Mapping[str, Any]) -> str:
 # -- the rest ----------------------------------------------------------------------------------
 
 
+_PROMISES = {
+    "exact": "at the end of each batch",
+    "exact-at-epoch": "at the end of each epoch, but not inside one",
+    "observe-only": "no resume",
+    "refused": "no resume",
+}
+
+
 def _resume(resume: Mapping[str, Any]) -> Iterator[str]:
-    if not resume["possible"]:
-        yield from _wrapped("  ", f"observe-only, no resume: {resume['why']}")
-    elif resume["inside"]:
-        text = f"at the end of each epoch, but not inside one: {resume['inside']}"
-        yield from _wrapped("  ", f"exact-at-epoch: {text}")
-    else:
-        yield "  exact: at the end of each batch"
+    why = resume["why"] or resume["inside"]
+    text = f"{resume['verdict']}: {_PROMISES[resume['verdict']]}"
+    yield from _wrapped("  ", f"{text}: {why}" if why else text)
+    if resume["remedy"]:
+        yield from _wrapped("    ", resume["remedy"])
     yield from _listed(resume["notes"])
 
 

@@ -22,6 +22,7 @@ from hookcore.plain.taps.loggers import Loggers
 from hookcore.plain.unfollowed import Unfollowed
 
 if TYPE_CHECKING:
+    from hookcore.errors import Concern
     from hookcore.hookspecs import How
     from hookcore.life import Life
     from hookcore.plain.resume.pending import Pending
@@ -418,7 +419,7 @@ class Plain:
 
         return state.emergency(self, fit, reason)
 
-    def verdict(self, *, inside: bool = False) -> str | None:
+    def verdict(self, *, inside: bool = False) -> Concern | None:
         """Why a resume at this fit's outermost loop, or inside it, is impossible, or None."""
         from hookcore.plain.resume import state
 

@@ -8,6 +8,7 @@ trained = [pytest.mark.torch, pytest.mark.plugins]
 
 # By hand, for a process without optimizers is there in half the time.
 BY_HAND = """
+import enum
 import random
 import sys
 import time
@@ -16,11 +17,14 @@ import torch
 torch.manual_seed(0)
 began = time.time()
 
-def jitter():
-    jitter.calls += "--jitter" in sys.argv
-    return 0.01 * jitter.calls
+class Jitter(enum.Enum):
+    ONE = 0.01
 
-jitter.calls = 0
+def jitter():
+    Jitter.calls += "--jitter" in sys.argv
+    return Jitter.ONE.value * Jitter.calls
+
+Jitter.calls = 0
 w = torch.zeros(3, requires_grad=True)
 history = []
 for epoch in range(4):
@@ -153,7 +157,7 @@ class TestVerifyResume:
         assert desk.files == ["train.py"]
 
     def test_what_a_resume_loses_is_named(self, desk):
-        """An attribute of a function is not restored: the loss differs, and it stands beside."""
+        """An attribute of an enumeration is not restored: the loss differs, and it is named."""
         desk.write("train.py", BY_HAND)
         said = desk.command(
             "verify-resume", "--kill-at", "8", "--ignore", "began", "train.py", "--jitter"
@@ -163,7 +167,7 @@ class TestVerifyResume:
         assert first.startswith("train.py --jitter: killed in the middle of step 8 it went on")
         assert rows[0].split() == ["first", "the", "loss"]
         assert any(row.split()[0] == "straight" for row in rows)
-        assert any("jitter.calls (" in row for row in rows)
+        assert any("Jitter.calls (" in row for row in rows)
         assert "seen         in the backward at train.py:" in said.out
 
     @pytest.mark.slow

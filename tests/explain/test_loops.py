@@ -248,6 +248,39 @@ asyncio.run(train())
     said = desk.explain("train.py")
     assert said.code == 1
     assert "inside train(), an async function" in " ".join(said.section("not understood"))
+    verdict = " ".join(said.section("resume"))
+    assert "refused: no resume: no training loop was recognised" in verdict
+    assert "hookcore.epochs(...)" in verdict
+
+
+@pytest.mark.parametrize(
+    ("verdict", "epochs", "batches", "why", "remedy"),
+    [
+        ("exact", "range(5)", "range(0, 64, 8)", None, None),
+        ("exact-at-epoch", "range(5)", "(i for i in range(0, 64, 8))", "generator", "list(...)"),
+        ("observe-only", "(i for i in range(5))", "range(0, 64, 8)", "generator", "list(...)"),
+    ],
+)
+def test_what_a_resume_can_promise(desk, verdict, epochs, batches, why, remedy):
+    """With the place of what stands in the way, and what to change."""
+    desk.write("train.py", MODEL + f"""
+model, optimizer = made()
+for epoch in {epochs}:
+    for i in {batches}:
+        loss = step(model, optimizer, i)
+""")
+    resume = desk.explain("--json", "train.py").data["resume"]
+    assert resume["verdict"] == verdict
+    assert resume["possible"] is verdict.startswith("exact")
+    reason = resume["why"] or resume["inside"]
+    if why is None:
+        assert (reason, resume["remedy"]) == (None, None)
+    else:
+        assert why in reason and "the loop at train.py:" in reason
+        assert remedy in resume["remedy"]
+    said = " ".join(desk.explain("train.py").section("resume"))
+    assert f"{verdict}: " in said
+    assert reason is None or (reason in said and resume["remedy"] in said)
 
 
 def test_two_verdicts(desk):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
+from torch.utils.data import DataLoader
 
+from hookcore.errors import Concern
 from hookcore.plain import table
 from hookcore.plain.resume.batches import ITERATORS, parts_of, sizes_of
 from hookcore.plain.resume.constants import Constants, read_before
-from hookcore.plain.resume.loaders import kept_iterator
-from hookcore.plain.resume.passes import concern_of_kept, concern_of_pass
+from hookcore.plain.resume.loaders import iterates_as_torch_does, kept_iterator
+from hookcore.plain.resume.passes import concern_of_kept, concern_of_own, concern_of_pass
 from hookcore.plain.resume.prologue import Lost
 from hookcore.plain.sites import loaders_in
 from hookcore.snapshot import encodable
@@ -48,7 +50,7 @@ class Levels:
         assert roles is not None
         self._host, self._reach = host, reach
         self._loops = [] if loop is None else running(host, loop)
-        self.concern: str | None = None
+        self.concern: Concern | None = None
         if loop is not None:
             if loop is not roles.outer:
                 self.concern = concern_inside(host, loop)
@@ -96,7 +98,7 @@ class Levels:
         found = [ref() for state in self._prologues() for ref in state.objects.values()]
         return [thing for thing in found if isinstance(thing, torch.nn.Module)]
 
-    def records(self) -> tuple[list[dict[str, Any]], str | None]:
+    def records(self) -> tuple[list[dict[str, Any]], Concern | None]:
         """What each loop needs to be reached again, or why that is not known."""
         made = []
         base = 0
@@ -109,7 +111,10 @@ class Levels:
             try:
                 variables = state.values(needed)
             except Lost as lost:
-                return [], f"{lost} has changed since the head of the loop at {loop.site.where}"
+                return [], Concern(
+                    f"{lost} has changed since the head of the loop at {loop.site.where}",
+                    "bind it anew before it is read, or save at the ends of epochs",
+                )
             made.append(
                 {
                     "streams": state.streams,
@@ -138,7 +143,10 @@ class Levels:
         for path, record in kept.items():
             why = encodable(record.get("state"), f"the state of {path}")
             if why is not None:
-                return [], f"a checkpoint cannot hold {why}"
+                return [], Concern(
+                    f"a checkpoint cannot hold {why}",
+                    "have its state_dict give plain values and tensors",
+                )
         named = {p: it for p, it in self._reach.passes.items() if id(it) not in own}
         made.append(
             {
@@ -179,7 +187,7 @@ class Levels:
         path = next(p for p, known in self._reach.loaders.items() if known is loader)
         return {"loader": path, **feed.record(0)}
 
-    def _concern_of_passes(self) -> str | None:
+    def _concern_of_passes(self) -> Concern | None:
         """Whether every pass over a DataLoader that is going on can be taken up again."""
         host = self._host
         assert host.taps is not None
@@ -200,9 +208,15 @@ class Levels:
             if feed.number in own or held:
                 continue
             if path is None:
-                return "a pass over a DataLoader is going on that no name of the loop leads to"
+                return Concern(
+                    "a pass over a DataLoader is going on that no name of the loop leads to",
+                    "keep its iterator in a variable, or on self",
+                )
             if not any(known is loader for known in self._reach.loaders.values()):
-                return f"no name of the loop leads to the DataLoader of {path}"
+                return Concern(
+                    f"no name of the loop leads to the DataLoader of {path}",
+                    "keep the DataLoader in a variable beside its iterator",
+                )
             why = concern_of_pass(feed)
             if why is not None:
                 return why
@@ -217,7 +231,7 @@ def running(host: Plain, loop: Loop) -> list[Loop]:
     return stack[stack.index(roles.outer) : stack.index(loop) + 1]
 
 
-def concern_inside(host: Plain, loop: Loop) -> str | None:
+def concern_inside(host: Plain, loop: Loop) -> Concern | None:
     """Why a run cannot go on from the head of a loop inside the fit's outermost, or None.
 
     Nothing is read of any frame for it.
@@ -226,42 +240,69 @@ def concern_inside(host: Plain, loop: Loop) -> str | None:
     for outer, inner in itertools.pairwise(levels):
         why = concern_of(host, inner) or _concern_before(outer, inner, levels[-1])
         if why is not None:
-            return why
+            return why.at(inner.site.where)
     return None
 
 
-def _concern_before(outer: Loop, inner: Loop, last: Loop) -> str | None:
+def _concern_before(outer: Loop, inner: Loop, last: Loop) -> Concern | None:
     """What is wrong with running the code between two heads once more."""
     state = outer.prologue
     if state is None:
-        return f"the state at the head of the loop at {outer.site.where} is not known"
+        return Concern(
+            f"the state at the head of the loop at {outer.site.where} is not known",
+            "it is from the next epoch on; this one is continued at its end",
+        )
     if state.concern is not None:
         return state.concern
     if inner.steps != state.steps:
-        return f"the loop at {inner.site.where} is not the first of its epoch that trains"
+        return Concern(
+            f"the loop at {inner.site.where} is not the first of its epoch that trains",
+            "train in one loop an epoch, or save at the ends of epochs",
+        )
     if inner.validations != state.validations and outer.frame != last.frame:
-        return f"the model is evaluated before the loop at {inner.site.where} in the same epoch"
+        return Concern(
+            f"the model is evaluated before the loop at {inner.site.where} in the same epoch",
+            "evaluate after the loop that trains, or save at the ends of epochs",
+        )
     return None
 
 
-def concern_of(host: Plain, loop: Loop) -> str | None:
+def concern_of(host: Plain, loop: Loop) -> Concern | None:
     """Why a loop cannot be brought to the iteration where it was, or None."""
     site = loop.site
     if not table.is_rewritten(site.path):
-        return f"the loop at {site.where} is not rewritten"
-    if not site.module_level and not site.names:
-        return f"the loop at {site.where} stands where its variables cannot be restored"
+        return Concern(
+            f"the loop at {site.where} is not rewritten",
+            "run the script with hookcore run, or instrument() the function that holds the loop",
+        )
     if site.kind == "comprehension":
-        return f"the loop at {site.where} is a comprehension"
+        return Concern(
+            f"the loop at {site.where} is a comprehension", "write it as a for statement"
+        )
+    if not site.module_level and not site.names:
+        return Concern(
+            f"the loop at {site.where} stands where its variables cannot be restored",
+            "move it into a function, or to the top of the script",
+        )
     if site.kind == "while":
         return None
     unknown = next((part for part in parts_of(loop.iterable) if not is_steady(part)), None)
     if unknown is not None:
         kind = type(unknown).__name__
-        return f"the loop at {site.where} iterates over a {kind}, which cannot be wound forward"
+        return Concern(
+            f"the loop at {site.where} iterates over a {kind}, which cannot be wound forward",
+            "iterate over a DataLoader, a range or a list; list(...) makes one",
+        )
     feeds = passes_of(host, loop)
-    if len(feeds) < len(loaders_in(loop.iterable)):
-        return f"how far the DataLoader of the loop at {site.where} has come is not known"
+    loaders = loaders_in(loop.iterable)
+    if len(feeds) < len(loaders):
+        for loader in loaders:
+            if isinstance(loader, DataLoader) and not iterates_as_torch_does(loader):
+                return concern_of_own(loader)
+        return Concern(
+            f"how far the DataLoader of the loop at {site.where} has come is not known",
+            "call iter() of the DataLoader inside the run, or loop over the DataLoader itself",
+        )
     return next((why for feed in feeds if (why := concern_of_pass(feed)) is not None), None)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from hookcore.errors import Concern
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.copies import changed
 from hookcore.plain.resume.iterators import (
@@ -360,7 +361,7 @@ def _begin_kept(loader: Any, record: Mapping[str, Any]) -> None:
     put_states(loader, generators)
 
 
-def concern_of_kept(loader: Any, iterator: Any) -> str | None:
+def concern_of_kept(loader: Any, iterator: Any) -> Concern | None:
     """Why the next pass cannot go on with the workers of the last one, or None.
 
     Args:
@@ -371,45 +372,82 @@ def concern_of_kept(loader: Any, iterator: Any) -> str | None:
     if type(iterator) is Past:
         return None
     if not ended(iterator) and workers_of(iterator)["states"]:
-        return f"the workers that read {name} have begun batches that the loop has not taken"
+        return Concern(
+            f"the workers that read {name} have begun batches that the loop has not taken",
+            "take every batch of the pass, or leave persistent_workers at False",
+        )
     if keeps_states(loader, iterator):
-        return f"the workers that read {name} are kept, with a state each, from epoch to epoch"
+        return Concern(
+            f"the workers that read {name} are kept, with a state each, from epoch to epoch",
+            "leave persistent_workers at False",
+        )
     return _concern_of_copies(loader, iterator)
 
 
-def concern_of_pass(feed: Feed) -> str | None:
+def concern_of_own(loader: Any) -> Concern:
+    """A DataLoader whose class iterates in a way of its own."""
+    return Concern(
+        f"a {type(loader).__name__} has an iteration of its own",
+        "iterate over a DataLoader of torch; its sampler or dataset can do the same",
+    )
+
+
+def concern_of_pass(feed: Feed) -> Concern | None:
     """Why a pass cannot be taken up in its middle, or None."""
     loader = feed.loader()
     if loader is None:
-        return "a DataLoader that is gone is still iterated over"
-    kind = type(loader)
+        return Concern(
+            "a DataLoader that is gone is still iterated over",
+            "keep the DataLoader in a variable while it is iterated over",
+        )
     if not iterates_as_torch_does(loader):
-        return f"a {kind.__name__} has an iteration of its own"
+        return concern_of_own(loader)
     if loader.num_workers and not getattr(loader, "in_order", True):
-        return "a DataLoader with in_order=False gives its batches in no order of its own"
+        return Concern(
+            "a DataLoader with in_order=False gives its batches in no order of its own",
+            "leave in_order at True",
+        )
     name = type(loader.dataset).__name__
     try:
         state = feed.own_state()
     except Exception as error:  # noqa: BLE001 - whatever a user's ``state_dict`` raises
-        return f"the state of {name} cannot be read ({type(error).__name__}: {error})"
+        return Concern(
+            f"the state of {name} cannot be read ({type(error).__name__}: {error})",
+            "mend its state_dict",
+        )
     if state is not None and (why := encodable(state, f"the state of {name}")) is not None:
-        return f"a checkpoint cannot hold {why}"
+        return Concern(
+            f"a checkpoint cannot hold {why}",
+            "have its state_dict give plain values and tensors",
+        )
     if is_stream(loader) and state is None:
         if loader.num_workers and loader.persistent_workers:
-            return f"the workers that read the stream {name} are kept from epoch to epoch"
+            return Concern(
+                f"the workers that read the stream {name} are kept from epoch to epoch",
+                "leave persistent_workers at False, or give it state_dict and load_state_dict",
+            )
         if feed.draws:
-            return f"the stream {name} draws random numbers in turn with the training"
+            return Concern(
+                f"the stream {name} draws random numbers in turn with the training",
+                "read it in a worker (num_workers=1), or draw from a torch.Generator of its own",
+            )
     elif feed.draws:
         kind = type(loader.sampler)
-        return f"the sampler {kind.__name__} draws random numbers in turn with the training"
+        return Concern(
+            f"the sampler {kind.__name__} draws random numbers in turn with the training",
+            "draw the whole order as __iter__ begins, or from a torch.Generator of its own",
+        )
     return None if is_stream(loader) else _concern_of_copies(loader, feed.iterator())
 
 
-def _concern_of_copies(loader: Any, iterator: Any) -> str | None:
+def _concern_of_copies(loader: Any, iterator: Any) -> Concern | None:
     """What the workers change in their copies of the dataset, and no checkpoint holds, or None."""
     states = workers_of(iterator).get("states", {}).values()
     lost = [path for state in states for path in state.get("dataset", {}).get("lost", ())]
     if not lost:
         return None
     where = changed(loader.dataset).get(lost[0], type(loader.dataset).__name__)
-    return f"each worker changes its own copy of the dataset's {lost[0]} ({where})"
+    return Concern(
+        f"each worker changes its own copy of the dataset's {lost[0]} ({where})",
+        "have it hold numbers, tensors and containers of them, or change nothing there",
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
+from hookcore.errors import Concern
 from hookcore.plain import table
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
@@ -64,7 +65,7 @@ class Prologue:
     iterators: dict[str, Any] = attrs.field(factory=dict)
     objects: dict[str, Callable[[], Any]] = attrs.field(factory=dict)
     settings: dict[str, Any] = attrs.field(factory=dict)
-    concern: str | None = None
+    concern: Concern | None = None
 
     def own_of(self, feed: Feed) -> dict[str, Any]:
         """How one of the loop's own passes stood then."""
@@ -120,7 +121,10 @@ def noted(host: Plain, loop: Loop, names: Mapping[str, Any] | None = None) -> Pr
         return first(host, loop) if names is None else take(host, loop, names)
     except Exception as error:  # noqa: BLE001 - whatever a user's objects raise when they are read
         where, what = loop.site.where, f"{type(error).__name__}: {error}"
-        concern = f"the state at the head of the loop at {where} cannot be read ({what})"
+        concern = Concern(
+            f"the state at the head of the loop at {where} cannot be read ({what})",
+            "have what raises there be read and copied without an error",
+        )
         return Prologue(streams={}, passes=0, steps=0, validations=0, concern=concern)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
+from hookcore.errors import Concern
 from hookcore.plain import table
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
@@ -50,14 +51,17 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
     verdict = host.verdict() or levels.concern
     notes: list[str] = []
     if loop is not None:
-        verdict = verdict or (f"no name of the loop leads to {lost[0]}" if lost else None)
+        if verdict is None and lost:
+            verdict = Concern(
+                f"no name of the loop leads to {lost[0]}", "keep it in a variable, or on self"
+            )
         stateful, notes = left_out(reach, levels.constants if verdict is None else None)
         verdict = verdict or stateful
     records: list[dict[str, Any]] = []
     if verdict is None:
         records, verdict = levels.records()
     if verdict is not None and loop is not None:
-        notes.insert(0, f"it cannot be resumed from: {verdict}")
+        notes.insert(0, f"it cannot be resumed from: {verdict.at(site.where).lines}")
     whole = loop is not None and verdict is None
     kind: Kind = ("epoch" if loop is roles.outer else "mid-epoch") if whole else "partial"
     return Snapshot(
@@ -107,7 +111,7 @@ def emergency(host: Plain, fit: Fit, reason: str) -> Snapshot:
     )
 
 
-def verdict(host: Plain, *, inside: bool = False) -> str | None:
+def verdict(host: Plain, *, inside: bool = False) -> Concern | None:
     """Why the fit's outermost loop cannot be continued from a checkpoint, or None.
 
     Args:
@@ -116,13 +120,16 @@ def verdict(host: Plain, *, inside: bool = False) -> str | None:
     """
     roles = host.recognition.roles
     if host.taps is None or roles is None:
-        return "no training loop of torch has been recognised"
+        return Concern("no training loop of torch has been recognised", "see:  hookcore explain")
     if host.recognition.by_call:
-        return "each call of the instrumented function is an epoch; who calls it is not known"
+        return Concern(
+            "each call of the instrumented function is an epoch; who calls it is not known",
+            "instrument() the function that holds the loop over epochs, or use hookcore run",
+        ).at(roles.outer.site.where)
     why = concern_of(host, roles.outer)
     if why is None and inside and roles.batch in host.stack:
         why = concern_inside(host, roles.batch)
-    return why
+    return None if why is None else why.at(roles.outer.site.where)
 
 
 def plugin_states(host: Plain) -> dict[str, dict[str, Any]]:
@@ -151,9 +158,9 @@ def class_name(thing: Any) -> str:
     return f"{type(thing).__module__}:{type(thing).__qualname__}"
 
 
-def left_out(reach: Reach, constants: Constants | None) -> tuple[str | None, list[str]]:
+def left_out(reach: Reach, constants: Constants | None) -> tuple[Concern | None, list[str]]:
     """What could not be taken: why nobody can resume without it, and what is only left out."""
-    verdict: str | None = None
+    verdict: Concern | None = None
     notes = []
     for path, value in reach.unknown.items():
         if constants is not None and not constants.concerns(path):
@@ -161,7 +168,10 @@ def left_out(reach: Reach, constants: Constants | None) -> tuple[str | None, lis
         module = type(value).__module__
         kind = f"{module}.{type(value).__qualname__}"
         if hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
-            verdict = verdict or f"{path} is a {kind}, whose place cannot be saved"
+            verdict = verdict or Concern(
+                f"{path} is a {kind}, whose place cannot be saved",
+                "make it a list, or anew in each epoch, or give it state_dict and load_state_dict",
+            )
         elif module.partition(".")[0] not in _NO_STATE:
             notes.append(f"{path}, a {kind}, is left as the script makes it")
     return verdict, notes

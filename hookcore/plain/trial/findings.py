@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Where = Callable[[str, int], str]
 
+_DECLARE = "say which loops they are:  hookcore.epochs(...) and hookcore.batches(...)"
+_UNSAVED = "have the state_dict of each object be read without an error"
 _EVALUATED = "a trained model is called in it, in eval mode or without gradients"
 
 
@@ -42,6 +44,7 @@ def findings(host: Trial, tally: Tally, where: Where) -> dict[str, Any]:
         "not_understood": doubts(host, where),
     }
     found["other_loops"] = list(_others(host, where))
+    found["resume"] = _resume(host)
     if roles is None or fit is None:
         return found
     from hookcore.plain.trial.names import Names  # with a fit, the script has imported torch
@@ -60,7 +63,6 @@ def findings(host: Trial, tally: Tally, where: Where) -> dict[str, Any]:
     found["scalers"] = [_named(one, names) for one in fit.scalers]
     found["loaders"] = [_loader(drawn, names, where) for drawn in host.drawn]
     found["metrics"] = list(_metrics(host, tally))
-    found["resume"] = _resume(host)
     found["stopping"] = stopping(roles.outer.site)
     return found
 
@@ -233,17 +235,30 @@ def _plain(value: Any) -> float | str | None:
 
 
 def _resume(host: Trial) -> dict[str, Any]:
-    why = host.unsaved or host.verdict()
+    """What a resume can promise: exact, exact-at-epoch, observe-only or refused; and why."""
     notes = [] if host.snapshot is None else list(host.snapshot.notes)
-    if why is None and host.snapshot is not None and host.snapshot.header.kind != "epoch":
-        why = notes.pop(0).partition(": ")[2]
-    elif why is not None and host.snapshot is not None:
-        notes = notes[1:]
-    verdict = "exact" if not host.inside else "exact-at-epoch"
+    if host.recognition.roles is None:
+        return _verdict("refused", "no training loop was recognised", _DECLARE, notes)
+    why = host.verdict()
+    if host.unsaved is not None:
+        return _verdict("refused", host.unsaved, _UNSAVED, notes)
+    if why is not None:
+        return _verdict("observe-only", why, why.remedy, notes[1:])
+    if host.snapshot is not None and host.snapshot.header.kind != "epoch":
+        said, _, remedy = notes.pop(0).partition(": ")[2].partition("\n")
+        return _verdict("observe-only", said, remedy.strip(), notes)
+    if host.inside:
+        return _verdict("exact-at-epoch", host.inside, host.inside.remedy, notes)
+    return _verdict("exact", None, None, notes)
+
+
+def _verdict(word: str, why: str | None, remedy: str | None, notes: list[str]) -> dict[str, Any]:
+    possible = word.startswith("exact")
     return {
-        "verdict": verdict if why is None else "observe-only",
-        "possible": why is None,
-        "why": why,
-        "inside": host.inside or None,
+        "verdict": word,
+        "possible": possible,
+        "why": None if possible else why,
+        "inside": why if possible else None,
+        "remedy": remedy,
         "notes": notes,
     }

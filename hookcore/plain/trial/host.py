@@ -12,6 +12,7 @@ from hookcore.plain.adapter import Plain
 from hookcore.plain.sites import Loop, loaders_in, total_of
 
 if TYPE_CHECKING:
+    from hookcore.errors import Concern
     from hookcore.hookspecs import How
     from hookcore.life import Life
     from hookcore.plain.trial.strays import Strays
@@ -100,7 +101,7 @@ class Trial(Plain):
         self.strays: Strays | None = None
         self.snapshot: Any = None
         self.unsaved: str | None = None
-        self.inside: str | Literal[False] | None = False
+        self.inside: Concern | Literal[False] | None = False
         self.names: dict[str, Any] = {}
         self._look = look
         self._conclude = conclude

@@ -58,6 +58,9 @@ class Batches:
             return
         place = self._variables.place(frames[0])
         drawn = self._drawn.get(iterator)
+        if drawn and not iterator._num_workers:  # noqa: SLF001 - as said above
+            # Nothing is drawn ahead: before the last ones are those that a resume has passed over.
+            drawn = self._drawn[iterator] = deque([drawn[-1]])
         indices = drawn.popleft() if drawn else None
         for name, value in (("indices", indices), ("content", batch)):
             token = None if value is None else self._variables.token(value)

@@ -182,13 +182,15 @@ class Checkpoint:
         self._listen_no_more()
         self._schedule = plan(self._cadence, has_epochs=fit.has_epochs, step=fit.step)
         self._check(run, resume.too_little_room(self._writer.place or self._writer.base, fit))
-        self._verdict = run.capture_verdict()
-        if self._verdict is not None and not self._off:
-            self._once(run, f"checkpoints can be used, but not resumed from: {self._verdict}")
+        verdict = self._verdict = run.capture_verdict()
+        if verdict is not None and not self._off:
+            self._once(run, f"checkpoints can be used, but not resumed from: {verdict.lines}")
         elif (self.every_n_steps or self.every_n_seconds) and not self._off:
             inside = run.capture_verdict(inside=True)
             if inside is not None:
-                self._once(run, f"a resume goes back to an epoch's end, not between: {inside}")
+                self._once(
+                    run, f"a resume goes back to an epoch's end, not between: {inside.lines}"
+                )
         self._clock = Clock(self._schedule.seconds, lambda: self._ring(run, fit))
         self._clock.wind()
         if self.save_on_request and not self._off:
@@ -290,7 +292,7 @@ class Checkpoint:
         self._saved_at = fit.index, fit.step, fit.batches
         self._schedule.saved(fit.step)
         for note in snapshot.notes:
-            if self._verdict is None or not note.endswith(self._verdict):  # that is said already
+            if self._verdict is None or self._verdict not in note:  # that is said already
                 self._once(run, f"checkpoints: {note}")
         if self._urgent or not self.background:
             self._urgent = False
