@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hookcore.plain import gate, table
-from hookcore.plain.rewriting.syntax import mentions_gradient_mode
 from hookcore.plain.roles import Roles, assign, may_have_role
 from hookcore.plain.sites import (
     ForLoop,
@@ -31,7 +30,7 @@ class Recognition:
         by_call: Whether the calls of the instrumented function are the epochs.
         hidden: Whether an evaluation inside a batch may be told by the model's call alone. With
             one level all evaluations are in batches, and one need neither call ``eval()`` nor
-            loop; but something of the project must then switch gradients off.
+            loop, nor enter ``no_grad`` where it has ``set_grad_enabled``.
     """
 
     def __init__(self, host: Plain) -> None:
@@ -160,8 +159,8 @@ class Recognition:
         gate.frames.update(dict.fromkeys(table.FUNCTIONS))
         host.loggers.look()
         self._start(fit, roles, in_batch=in_batch)
-        self.hidden = self.one_level and _may_switch_gradients(roles.batch)
-        if taps is not None and not self.hidden:
+        self.hidden = self.one_level and _may_set_gradients(roles.batch)
+        if taps is not None:
             taps.batches_begin()
 
     def _assign(self, roles: Roles) -> None:
@@ -256,7 +255,7 @@ def _counted(loop: Loop, iteration: int, batch: Loop) -> int:
     return loop.history.get(iteration, {}).get(batch.site.id, 0)
 
 
-def _may_switch_gradients(loop: Loop) -> bool:
-    """Whether a loop's project, as far as it can be read, may call a model without gradients."""
+def _may_set_gradients(loop: Loop) -> bool:
+    """Whether a loop's project may switch gradients off by a call that each step makes, too."""
     files = (*table.beside(loop.site.path), *table.left_alone())
-    return loop.declared or any(mentions_gradient_mode(file.source) for file in files)
+    return loop.declared or any("set_grad_enabled" in file.source for file in files)

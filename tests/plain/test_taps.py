@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib
 
 import pytest
 
+import hookcore
 from hookcore import hookimpl
 from hookcore.hookspecs import EVENTS
 from hookcore.testing import Recorder, isolated_run
@@ -48,6 +50,8 @@ WATCHED = (
     (torch.optim.Optimizer, "zero_grad"),
     (torch.utils.data.DataLoader, "__iter__"),
     (torch.amp.GradScaler, "step"),
+    (torch.no_grad, "__enter__"),
+    (torch.inference_mode, "__enter__"),
     *((kind, "step") for kind in vars(lr_scheduler).values() if isinstance(kind, type)),
 )
 
@@ -85,6 +89,26 @@ def test_everything_is_taken_back(lab, plugins):
     outcome = lab.play(lab.module(LOOP).train, plugins=[plugin() for plugin in plugins], quiet=True)
     assert state_of_torch() == before
     assert set(hooks_on(outcome.result)) == {0}
+
+
+def test_what_a_loop_of_one_level_needs_is_taken_back(tmp_path, monkeypatch):
+    """It alone hears gradients being switched off."""
+    (tmp_path / "one_level.py").write_text(
+        "def train(model, optimizer, look):\n"
+        "    for step in range(3):\n"
+        "        model(model.weight).sum().backward()\n"
+        "        optimizer.step()\n"
+        "        look()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    train = hookcore.instrument(importlib.import_module("one_level").train, only=[], quiet=True)
+    model, during, before = torch.nn.Linear(2, 2), [], state_of_torch()
+    train(model, torch.optim.SGD(model.parameters(), 0.1), lambda: during.append(state_of_torch()))
+    train.restore()
+    changed = {name for name in before if before[name] != during[1][name]}
+    modes = (torch.no_grad, torch.inference_mode)
+    assert {name for name in changed if "__enter__" in name} == {f"{m}.__enter__" for m in modes}
+    assert state_of_torch() == before
 
 
 def test_taken_back_after_an_exception(lab):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 
 import pytest
 
+import hookcore
 from hookcore import hookimpl
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
@@ -331,21 +333,63 @@ class Counts:
         self.hooks.append(len(fit.models[0]._forward_hooks))
 
 
-def test_a_loop_of_one_level_hears_forwards_for_what_nothing_else_tells(lab):
-    """Neither ``eval()`` nor a loop: the model's call is all there is of such an evaluation."""
-    module = lab.module("""
-    def train():
-        model = make(); optimizer = sgd(model)
-        for step in range(6):
-            update(model, optimizer)
-            if step % 2:
-                with torch.no_grad():
-                    val_loss = F.cross_entropy(model(X), Y).item()
-    """)  # fmt: skip
-    counts = Counts()
-    lab.play(module.train, plugins=[counts], quiet=True)  # the recorder hears forwards
-    assert counts.validations == 3
-    assert counts.hooks == [1] * 6
+WITHOUT_GRADIENTS = """
+import torch
+from torch.nn import functional as F
+
+X, Y = torch.randn(8, 4), torch.randint(0, 3, (8,))
+
+@torch.no_grad()
+def helper(model):
+    return F.cross_entropy(model(X), Y).item()
+
+def train():
+    model = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for step in range(6):
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), Y).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 2:
+            {evaluate}
+"""
+
+
+@pytest.fixture
+def heard(tmp_path, monkeypatch):
+    """Validations of a project's only file, and whether each batch ended with hooks."""
+
+    def run(evaluate):
+        name = f"one_level_{abs(hash(evaluate))}"
+        text = WITHOUT_GRADIENTS.replace("{evaluate}", evaluate)
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        counts = Counts()
+        module = importlib.import_module(name)
+        train = hookcore.instrument(module.train, only=[], plugins=[counts], quiet=True)
+        train()
+        train.restore()
+        return counts.validations, counts.hooks
+
+    return run
+
+
+@pytest.mark.parametrize("evaluate", [
+    "with torch.no_grad(): F.cross_entropy(model(X), Y).item()",
+    "with torch.inference_mode(): F.cross_entropy(model(X), Y).item()",
+    "helper(model)",
+    "model.eval(); F.cross_entropy(model(X), Y).item(); model.train()",
+], ids=["no_grad", "inference_mode", "decorated", "eval"])  # fmt: skip
+def test_a_loop_of_one_level_hears_forwards_once_gradients_are_off(heard, evaluate):
+    """And no longer than the evaluation takes; that torch clips without gradients is none."""
+    assert heard(evaluate) == (3, [0] * 6)
+
+
+def test_a_loop_of_one_level_hears_all_forwards_where_a_call_switches_gradients(heard):
+    """Each optimizer makes that call, so it tells nothing."""
+    evaluate = "with torch.set_grad_enabled(False): F.cross_entropy(model(X), Y).item()"
+    assert heard(evaluate) == (3, [1] * 6)
 
 
 def test_in_a_loop_of_one_level(lab):

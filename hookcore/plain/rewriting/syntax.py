@@ -239,15 +239,6 @@ def _is_switch(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id in _GRADIENT_MODES
 
 
-def mentions_gradient_mode(source: str) -> bool:
-    """Whether a file may run something without gradients.
-
-    Args:
-        source: Its text.
-    """
-    return any(mode in source for mode in _GRADIENT_MODES)
-
-
 def is_training_call(node: ast.AST) -> bool:
     """Whether a node calls a method named ``step``, ``backward`` or ``zero_grad``."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):

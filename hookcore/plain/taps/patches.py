@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,14 +57,14 @@ class Patches:
     def learn_from_backward(self, *, wanted: bool) -> None:
         """Hear backward passes while a fit is not known: without an optimizer they alone teach."""
         for name, wrap in (("backward", self._backward), ("grad", self._grad)):
-            patched = [entry for entry in self._originals if entry[:2] == (torch.autograd, name)]
             needed = wanted or (self._listened and name == "backward")
-            if needed and not patched:
-                self._patch(torch.autograd, name, wrap)
+            if self._patch_while(needed, torch.autograd, name, wrap):
                 self.dynamo_came()
-            for entry in patched if not needed else ():
-                setattr(*entry)
-                self._originals.remove(entry)
+
+    def hear_gradient_modes(self, *, wanted: bool) -> None:
+        """Hear gradients being switched off: in a loop of one level an evaluation may follow."""
+        for mode in (torch.no_grad, torch.inference_mode):
+            self._patch_while(wanted, mode, "__enter__", self._mode_entered)
 
     def dynamo_came(self) -> None:
         """Keep Dynamo from compiling what a compiled loop's backward passes go through.
@@ -92,6 +93,17 @@ class Patches:
         original = vars(owner)[name]
         self._originals.append((owner, name, original))
         setattr(owner, name, functools.wraps(original)(wrap(original)))
+
+    def _patch_while(self, wanted: bool, owner: Any, name: str, wrap: Wrap) -> bool:
+        """Patch or put back; whether it was patched just now."""
+        patched = [entry for entry in self._originals if entry[:2] == (owner, name)]
+        for entry in patched if not wanted else ():
+            setattr(*entry)
+            self._originals.remove(entry)
+        if wanted and not patched:
+            self._patch(owner, name, wrap)
+            return True
+        return False
 
     def _patch_everywhere(self, function: Callable[..., Any], wrap: Wrap) -> None:
         """A function that modules may have imported by name: patched in each of them."""
@@ -123,6 +135,14 @@ class Patches:
             return original(module)
 
         return evaluate
+
+    def _mode_entered(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def enter(mode: Any) -> Any:
+            if self._fit() is not None and not _is_torch_s(sys._getframe(1)):
+                self.taps.eval_called()
+            return original(mode)
+
+        return enter
 
     def _scripted(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def script(*args: Any, **kwargs: Any) -> Any:
@@ -241,3 +261,11 @@ def _scheduler_classes() -> Iterator[type]:
             waiting += kind.__subclasses__()
             if "step" in vars(kind):
                 yield kind
+
+
+def _is_torch_s(frame: FrameType) -> bool:
+    """Whether a frame is torch's own code, or what its decorators put round a function for it."""
+    caller = frame.f_back
+    if frame.f_globals.get("__name__") == "torch.utils._contextlib" and caller is not None:
+        frame = caller
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "torch"

@@ -101,6 +101,7 @@ class Taps:
         self._leaves.clear()
         self.depth = 0
         self._patches.learn_from_backward(wanted=True)
+        self._patches.hear_gradient_modes(wanted=False)
 
     # -- births ----------------------------------------------------------------------------
 
@@ -376,15 +377,17 @@ class Taps:
         host = self.host
         events = host.life.events
         listened = events.on_forward_start is not None or events.on_forward_end is not None
-        if not listened and not host.recognition.hidden:
-            self.forwards.unwatch()
+        if listened or host.recognition.hidden:
+            return
+        self.forwards.unwatch()
+        self._patches.hear_gradient_modes(wanted=host.recognition.one_level)
 
     def batches_end(self) -> None:
         """The batch loop is over: what is called now may be a validation."""
         self.watch()
 
     def eval_called(self) -> None:
-        """``module.eval()`` was called: inside a batch, an evaluation may follow."""
+        """``eval()`` was called, or gradients are off: inside a batch an evaluation may follow."""
         if self._models and not self.forwards:
             self.watch()
 
