@@ -172,11 +172,12 @@ def test_a_finished_run_has_nothing_left_to_train(desk):
 def test_an_edited_script_is_refused(desk):
     name = desk.put("helpers.py")
     desk.run(name, "--epochs", 2)
-    source = (desk.folder / name).read_text()
+    source, before = (desk.folder / name).read_text(), files(desk)
     desk.put(name, source.replace("loss.backward()", "(2 * loss).backward()"))
     edited = desk.run("--resume", name)
 
     assert edited.status == 2
+    assert files(desk) == before
     assert said(edited, "(?s)belongs to other code.*helpers.py.*start afresh")
     assert "epoch" not in edited.out
 
@@ -190,9 +191,11 @@ def test_an_edited_script_is_refused(desk):
 def test_another_model_is_refused(desk):
     name = desk.put("helpers.py")
     desk.run(name, "--epochs", 2)
+    before = files(desk)
     other = desk.run("--resume", name, "--width", 13)
 
     assert other.status == 2
+    assert files(desk) == before
     assert said(other, r"(?s)another model \(model\).*size mismatch for 0.weight.*start afresh")
     assert "epoch" not in other.out
 
@@ -208,6 +211,20 @@ def test_batches_of_another_size_are_refused(desk):
     assert files(desk) == before
     resumed, bare = desk.run("--resume", name, 4, 4), desk.bare(name, 4, 4)
     assert resumed.out.splitlines() == bare.out.splitlines()[10:]
+
+
+def test_a_checkpoint_of_another_script_is_refused(desk):
+    """Before its first step; the loop that was not met is named."""
+    desk.put("helpers.py")
+    desk.run("helpers.py", "--epochs", 2)
+    before = files(desk)
+    other = desk.run(
+        "--resume", "-o", "checkpoint.directory=checkpoints/helpers", desk.put("trainer.py")
+    )
+
+    assert (other.status, other.out) == (2, "")
+    assert said(other, r"(?s)another run\n    the loop at helpers.py:\d+.*not reached\n  start afresh")
+    assert files(desk) == before
 
 
 def test_another_number_of_processes_is_refused(desk, monkeypatch):
@@ -245,10 +262,14 @@ def test_a_checkpoint_that_was_half_written_is_passed_over(desk):
     bare = desk.bare(name)
     desk.run(name, "--epochs", 3)
     (desk.folder / "checkpoints/helpers/epoch-0003-step-000018/tensors.pt").unlink()
-    resumed = desk.run("--resume", name)
+    before = files(desk)
+    resumed = desk.run("--resume", "-o", "checkpoint.keep_last=0", name)
 
     assert said(resumed, "(?s)epoch-0003-step-000018 is damaged .*tensors.pt is missing")
     assert resumed.result == bare.result
+    there = files(desk)
+    latest = desk.folder / "checkpoints/helpers/latest"  # a link, which goes on
+    assert all(there[path] == before[path] for path in before if latest not in path.parents)
 
 
 def test_nothing_to_continue_from(desk):
