@@ -10,11 +10,29 @@ import click
 
 from hookcore import SnapshotError, UsageError
 from hookcore_checkpoint import places
+from hookcore_checkpoint.mirror import is_url
 
 if TYPE_CHECKING:
     from hookcore.snapshot import Entry
 
-_path = click.argument("path", type=click.Path(path_type=Path))
+
+
+class _Folder(click.Path):
+    """A path; a URL, of which a path would lose a slash, is refused."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Take what was typed."""
+        if isinstance(value, str) and is_url(value):
+            raise UsageError(
+                f"{value} is a URL",
+                "this command reads and writes folders of this machine",
+                "copy the checkpoint's folder here, and name that     "
+                "continue from it:  hookcore run --resume -o checkpoint.directory=URL ...",
+            )
+        return super().convert(value, param, ctx)
+
+
+_path = click.argument("path", type=_Folder(path_type=Path))
 _as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -75,7 +93,7 @@ def verify(path: Path, as_json: bool) -> None:
 
 @checkpoint.command()
 @_path
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=_Folder(path_type=Path))
 def export(path: Path, target: Path) -> None:
     """Write the weights of a checkpoint into TARGET, a .safetensors or .pt file.
 

@@ -14,7 +14,10 @@ from hookcore import SnapshotError
 if TYPE_CHECKING:
     from hookcore.snapshot import Entry, Manifest, ObjectRecord, Snapshot
 
-_OWN = ("checkpoint", "digests", "models", "iterators", "site", "entry")
+_OWN = (
+    "checkpoint", "digests", "models", "optimizers", "iterators", "site", "entry", "levels",
+    "sizes", "total", "batch_sizes",
+)  # fmt: skip
 """Parts of a position that are for hookcore alone."""
 
 _NUMBERS = (int, float, complex, bool, str, bytes, type(None))

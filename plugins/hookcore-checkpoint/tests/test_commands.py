@@ -180,3 +180,15 @@ def test_weights_that_were_altered(saved):
     assert ended.status == 1
     assert "SHA-256" in ended.err
     assert not (saved.folder / "w.pt").exists()
+
+
+@pytest.mark.parametrize("command", ["list", "show", "verify", "prune", "export"])
+def test_a_url_is_no_folder(desk, command):
+    """It is refused, and not taken for a folder that is not there."""
+    rest = ["weights.pt"] if command == "export" else []
+    ended = desk.command("checkpoint", command, "memory://runs/helpers", *rest)
+    assert (ended.status, ended.out) == (2, "")
+    what, why, way_out = ended.err.splitlines()
+    assert what == "hookcore: memory://runs/helpers is a URL"
+    assert why == "    this command reads and writes folders of this machine"
+    assert way_out.startswith("  copy the checkpoint's folder here")
