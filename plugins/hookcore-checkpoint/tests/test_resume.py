@@ -75,6 +75,55 @@ def test_killed_in_mid_epoch(desk, script, hit):
     assert resumed.result == bare.result
 
 
+@pytest.mark.parametrize("script", ["helpers", "odd"])
+def test_killed_and_killed_again_in_mid_epoch(desk, script):
+    """What a resumed run saves is as good as what a first one does."""
+    name = desk.put(f"{script}.py")
+    bare = desk.bare(name)
+    often = *("-o", "checkpoint.every_n_steps=2"), *AT_ONCE
+
+    assert desk.run("-o", "striker.hit=step/7/SIGKILL", *often, name).status == -9
+    again = desk.run("--resume", "-o", "striker.hit=step/6/SIGKILL", *often, name)
+    assert again.status == -9
+    assert said(again, f"continues from checkpoints/{script}/epoch-000.-step-000006")
+    resumed = desk.run("--resume", *often, name)
+
+    assert said(resumed, f"continues from checkpoints/{script}/epoch-000.-step-000010")
+    assert resumed.result == bare.result
+
+
+COMPREHENSION = """
+import torch
+
+def main():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    for epoch in range(2):
+        [step(x) for x in torch.randn(12, 3).split(4)]
+
+main()
+"""
+
+
+def test_the_opening_lines_name_what_to_change(desk):
+    """Only what is asked for and cannot be had: a checkpoint inside an epoch, here."""
+    name = desk.put("short.py", COMPREHENSION)
+    ended = desk.run("-o", "checkpoint.every_n_steps=2", name)
+
+    assert said(
+        ended,
+        r"a resume goes back to an epoch's end, not between: "
+        r"the loop at short.py:15 is a comprehension\n  write it as a for statement",
+    )
+
+
 @pytest.mark.parametrize("form", ["while", "for"])
 @pytest.mark.parametrize("hit", ["step/9/SIGKILL", "step/26/SIGKILL"])
 def test_a_loop_over_steps(desk, form, hit):
