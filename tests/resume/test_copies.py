@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import hookcore  # noqa: E402
+
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
 
 LOOP = """
@@ -75,6 +77,21 @@ def test_what_is_neither_has_the_loop_taken_up_at_epochs_only(check):
     told = "each worker changes its own copy of the dataset's cache (Changing.more, loops.py:"
     assert all(told in snapshot.notes[0] for snapshot in saved.values())
     check(loop(CACHE), at="epochs")
+
+
+def test_it_is_told_before_the_first_step(bench, keeper):
+    """By then the first batch has come, and what its worker has told."""
+
+    class Asker(keeper):
+        @hookcore.hookimpl
+        def on_train_start(self, run):
+            host = run.control.host
+            self.verdicts = host.verdict(), host.verdict(inside=True)
+
+    bench.load(loop(CACHE))
+    at_epochs, inside = bench.call(Asker()).keeper.verdicts
+    assert at_epochs is None
+    assert "each worker changes its own copy of the dataset's cache" in inside
 
 
 def test_workers_that_are_kept_keep_it_from_epoch_to_epoch(check):

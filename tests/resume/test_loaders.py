@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import gc
 import multiprocessing
+import time
 
 import pytest
 
 torch = pytest.importorskip("torch")
+
+import hookcore  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
 
@@ -84,12 +87,34 @@ class Lazy(Sampler):
         return self.n
     def __iter__(self):
         for _ in range(self.n):
-            yield random.randrange(self.n)
+            yield torch.randint(self.n, ()).item()
 """
 
 
-def test_a_sampler_that_draws_as_it_goes_is_taken_up_at_epochs_only(check):
-    source = loop("loader = DataLoader(Noisy(14), 4, sampler=Lazy(14))", before=LAZY)
+GROUPS = """
+class Groups:
+    def __init__(self, n):
+        self.n, self.epoch = n, 0
+    def __len__(self):
+        return self.n // 3
+    def __iter__(self):
+        self.epoch += 1
+        order = torch.randperm(self.n).tolist()
+        for i in range(len(self)):
+            yield order[3 * i : 3 * i + 3] + [self.epoch]
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_users_own_batch_sampler(check, workers):
+    more = f"batch_sampler=Groups(14), num_workers={workers}"
+    check(loop(f"loader = DataLoader(Noisy(14), {more})", before=GROUPS), every=1 + workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sampler_that_draws_as_it_goes_is_taken_up_at_epochs_only(check, workers):
+    more = f"sampler=Lazy(34), num_workers={workers}"
+    source = loop(f"loader = DataLoader(Noisy(34), 4, {more})", before=LAZY)
     _, saved = check(source, skip=("partial",))
     notes = [s.notes[0] for s in saved.values() if s.header.kind == "partial"]
     assert any("the sampler Lazy draws random numbers in turn" in note for note in notes)
@@ -255,7 +280,7 @@ def test_a_stream_in_workers(check):
     check(loop("loader = DataLoader(Stream(True), 4, num_workers=2)", before=STREAM), every=2)
 
 
-def test_ten_thousand_batches_are_passed_over_without_a_sample(bench, keeper):
+def test_ten_thousand_batches_are_passed_over_in_a_second_without_a_sample(bench, keeper):
     bench.load(
         """
         import queue
@@ -279,7 +304,19 @@ def test_ten_thousand_batches_are_passed_over_without_a_sample(bench, keeper):
     whole = bench.call(keeper(at=(10_001,)))
     (snapshot,) = whole.keeper.saved.values()
     assert snapshot.position["levels"][1]["iteration"] == 10_000
-    again = bench.call(keeper(start=copy.deepcopy(snapshot)))
+
+    class Timed(keeper):
+        @hookcore.hookimpl
+        def on_run_start(self, run):
+            super().on_run_start(run)
+            self.taken = time.process_time()
+
+        @hookcore.hookimpl
+        def on_resume(self, fit, position):
+            self.taken = time.process_time() - self.taken
+
+    again = bench.call(Timed(start=copy.deepcopy(snapshot)))
+    assert again.keeper.taken < 1.0
     assert again.result[0] == 8
     assert again.result[1] == whole.result[1]
 

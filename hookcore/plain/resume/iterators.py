@@ -218,7 +218,7 @@ class Hearing(_Part):
         return self._heard(take) if _of_stream(self) else take()
 
     def _heard(self: Any, take: Callable[[], Any]) -> Any:
-        feed, begun = self._hookcore_feed, bool(self._num_yielded)
+        feed, begun = self._hookcore_feed, bool(self._num_yielded or self._num_workers)
         if feed.draws and self._num_yielded > 1:
             return take()
         before = rng.mark()

@@ -1,5 +1,8 @@
 """What a DataLoader is made of: its random generators, and where its order comes from."""
 
+# Torch gives no other way to its iterators; a test says so when they move.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import sys
@@ -13,7 +16,9 @@ from hookcore.plain.resume import rng
 
 _STOCK = {
     kind for kind in vars(sampler).values() if isinstance(kind, type)
-} | {torch.utils.data.distributed.DistributedSampler, dataloader._InfiniteConstantSampler}  # noqa: SLF001 - torch names it nowhere else
+} | {torch.utils.data.distributed.DistributedSampler, dataloader._InfiniteConstantSampler}
+
+_OWNERS = ("torch.utils.data.", "torchdata.stateful_dataloader.")
 
 
 def _generators_of(loader: Any) -> dict[str, torch.Generator]:
@@ -75,6 +80,13 @@ def kept_iterator(loader: Any) -> Any:
 def is_stock(found: Any) -> bool:
     """Whether a sampler, and the one inside it, are torch's own."""
     return type(found) in _STOCK and type(getattr(found, "sampler", found)) in _STOCK
+
+
+def draws_in_turn(loader: Any) -> bool:
+    """Whether its order may be drawn while the training draws: neither torch nor torchdata does."""
+    found = loader._index_sampler
+    parts = (found, getattr(found, "sampler", found))
+    return any(not type(part).__module__.startswith(_OWNERS) for part in parts)
 
 
 def draws_from_a_generator(found: Any) -> bool:

@@ -36,8 +36,8 @@ from hookcore.plain.resume.iterators import (
     workers_of,
 )
 from hookcore.plain.resume.loaders import (
+    draws_in_turn,
     is_stateful,
-    is_stock,
     is_stream,
     iterates_as_torch_does,
     kept_iterator,
@@ -336,11 +336,11 @@ class Feeds:
             if known.iterator() is None or known.iterator() is iterator:
                 del self._feeds[number]
         self._feeds[self.count] = feed
-        if not loader.num_workers:
-            if is_stream(loader) or not is_stock(loader._index_sampler):
-                add(Hearing, iterator, _hookcore_feed=feed)
-            if first:
-                add(First, iterator, _hookcore_feed=feed)
+        vars(iterator)["_hookcore_feed"] = feed
+        if draws_in_turn(loader) or (is_stream(loader) and not loader.num_workers):
+            add(Hearing, iterator)
+        if first and not loader.num_workers:
+            add(First, iterator)
         return feed
 
 
