@@ -228,7 +228,9 @@ ELSEWHERE = {
     "take every batch of the pass": "test_stateful.py",
     "keep the DataLoader in a variable while it is iterated over": "a loader that is gone",
     "mend its state_dict": "test_stateful.py",
-    "have it hold numbers, tensors and containers of them": "test_copies.py",
+    "hand it to the function that holds the loop": "test_loaders.py",
+    "keep no more there than a few numbers or texts": "test_copies.py",
+    "begin the DataLoader's first pass inside the run": "test_loaders.py",
     "have its state_dict give plain values and tensors": "test_stateful.py",
 }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import multiprocessing
+import sys
 import time
+import types
 
 import pytest
 
@@ -225,6 +227,45 @@ def test_workers_that_are_kept_and_have_drawn_for_batches_that_were_not_taken(ch
     )
     notes = [snapshot.notes[0] for snapshot in saved.values()]
     assert all("have begun batches that the loop has not taken" in note for note in notes)
+
+
+def test_workers_that_were_there_before_the_run(bench, keeper, monkeypatch):
+    """What they have drawn so far is not known: the loop is not taken up, and says so."""
+    data = [torch.full((3,), i / 14) for i in range(14)]
+    before = types.ModuleType("before")
+    before.loader = torch.utils.data.DataLoader(data, 4, num_workers=1, persistent_workers=True)
+    assert len(list(before.loader)) == 4
+    monkeypatch.setitem(sys.modules, "before", before)
+    bench.load(loop("pass", before="from before import loader"))
+    for at in ("all", "epochs"):
+        saved = bench.call(keeper(at)).keeper.saved
+        for snapshot in saved.values():
+            assert snapshot.header.kind == "partial"
+            assert "the workers that read list were not made by" in snapshot.notes[0]
+
+
+def test_workers_that_are_kept_by_a_loader_of_the_function_around(check):
+    """The loop inside has no name for it: it is taken up where its own function has one."""
+    source = """
+    def one(model, optimizer, loader, losses):
+        for x in loader:
+            losses.append(update(model, optimizer, x))
+
+    def train():
+        model, optimizer = make()
+        loader = DataLoader(Noisy(12), 4, shuffle=True)
+        held_out = DataLoader(Noisy(8), 4, num_workers=1, persistent_workers=True)
+        losses = []
+        for epoch in range(3):
+            one(model, optimizer, loader, losses)
+            losses += [x.sum().item() for x in held_out]
+        return losses, total(model)
+    """
+    check(source, at="epochs")
+    _, saved = check(source, skip=("partial",))
+    late = [snapshot for number, snapshot in saved.items() if number > 3]
+    assert {snapshot.header.kind for snapshot in late} == {"partial"}
+    assert all("which keeps its workers" in snapshot.notes[0] for snapshot in late)
 
 
 def test_workers_that_are_kept_end_with_the_loops_function(bench, keeper):

@@ -15,7 +15,12 @@ from hookcore.plain import table
 from hookcore.plain.resume.batches import ITERATORS, parts_of, sizes_of
 from hookcore.plain.resume.constants import Constants, read_before
 from hookcore.plain.resume.loaders import iterates_as_torch_does, kept_iterator
-from hookcore.plain.resume.passes import concern_of_kept, concern_of_own, concern_of_pass
+from hookcore.plain.resume.passes import (
+    concern_of_kept,
+    concern_of_own,
+    concern_of_pass,
+    keeps_drawn,
+)
 from hookcore.plain.resume.prologue import Lost
 from hookcore.plain.sites import loaders_in
 from hookcore.snapshot import encodable
@@ -200,6 +205,15 @@ class Levels:
                 why = concern_of_kept(known, kept)
                 if why is not None:
                     return why
+        reached = {id(known) for known in self._reach.loaders.values()}
+        for feed in host.taps.feeds.known():
+            away = id(feed.iterator()) not in running and id(feed.loader()) not in reached
+            if away and keeps_drawn(feed):
+                return Concern(
+                    "no name of the loop leads to a DataLoader which keeps its workers",
+                    "hand it to the function that holds the loop, or leave persistent_workers at "
+                    "False",
+                )
         named = {id(iterator): path for path, iterator in self._reach.passes.items()}
         for feed in host.taps.feeds.live():
             loader, iterator = feed.loader(), feed.iterator()

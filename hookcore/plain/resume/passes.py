@@ -244,13 +244,13 @@ class Feeds:
             and is_stream(loader)
         )
 
+    def known(self) -> list[Feed]:
+        """Passes whose iterators are still held by somebody."""
+        return [feed for feed in self._feeds.values() if feed.iterator() is not None]
+
     def live(self) -> list[Feed]:
-        """Passes whose iterators are still held by somebody, and are not at their end."""
-        return [
-            feed
-            for feed in self._feeds.values()
-            if (iterator := feed.iterator()) is not None and not ended(iterator)
-        ]
+        """Those of them that are not at their end."""
+        return [feed for feed in self.known() if not ended(feed.iterator())]
 
     def _iterate(self, loader: Any, original: Callable[[Any], Any]) -> Any:
         self.count += 1
@@ -361,6 +361,15 @@ def _begin_kept(loader: Any, record: Mapping[str, Any]) -> None:
     put_states(loader, generators)
 
 
+def keeps_drawn(feed: Feed) -> bool:
+    """Whether its workers are kept for the next pass, and are not as new ones would be."""
+    loader, iterator = feed.loader(), feed.iterator()
+    if loader is None or kept_iterator(loader) is not iterator:
+        return False
+    heard = hasattr(iterator, "_hookcore_states")
+    return not heard or bool(workers_of(iterator).get("states")) or keeps_states(loader, iterator)
+
+
 def concern_of_kept(loader: Any, iterator: Any) -> Concern | None:
     """Why the next pass cannot go on with the workers of the last one, or None.
 
@@ -371,6 +380,8 @@ def concern_of_kept(loader: Any, iterator: Any) -> Concern | None:
     name = type(loader.dataset).__name__
     if type(iterator) is Past:
         return None
+    if (unheard := _concern_of_unheard(loader, iterator)) is not None:
+        return unheard
     if not ended(iterator) and workers_of(iterator)["states"]:
         return Concern(
             f"the workers that read {name} have begun batches that the loop has not taken",
@@ -407,6 +418,8 @@ def concern_of_pass(feed: Feed) -> Concern | None:
             "a DataLoader with in_order=False gives its batches in no order of its own",
             "leave in_order at True",
         )
+    if (unheard := _concern_of_unheard(loader, feed.iterator())) is not None:
+        return unheard
     name = type(loader.dataset).__name__
     try:
         state = feed.own_state()
@@ -440,6 +453,16 @@ def concern_of_pass(feed: Feed) -> Concern | None:
     return None if is_stream(loader) else _concern_of_copies(loader, feed.iterator())
 
 
+def _concern_of_unheard(loader: Any, iterator: Any) -> Concern | None:
+    """What workers have drawn and changed is known where they were made inside the run alone."""
+    if not loader.num_workers or hasattr(iterator, "_hookcore_states"):
+        return None
+    return Concern(
+        f"the workers that read {type(loader.dataset).__name__} were not made by the loop's iter()",
+        "begin the DataLoader's first pass inside the run, and ask for its state after that",
+    )
+
+
 def _concern_of_copies(loader: Any, iterator: Any) -> Concern | None:
     """What the workers change in their copies of the dataset, and no checkpoint holds, or None."""
     states = workers_of(iterator).get("states", {}).values()
@@ -449,5 +472,6 @@ def _concern_of_copies(loader: Any, iterator: Any) -> Concern | None:
     where = changed(loader.dataset).get(lost[0], type(loader.dataset).__name__)
     return Concern(
         f"each worker changes its own copy of the dataset's {lost[0]} ({where})",
-        "have it hold numbers, tensors and containers of them, or change nothing there",
+        "keep no more there than a few numbers or texts, fill it before the loop, or leave "
+        "num_workers at 0",
     )
