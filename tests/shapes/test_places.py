@@ -255,7 +255,7 @@ SHAPES = {
                 return losses, weights(model)
         """,
         "story": f"T( 3*[{TRAINED}] )T R",
-        "resumes": "stands where its variables cannot be restored",
+        "resumes": "is a comprehension",
     },
     "a decorated main: click": {
         "source": """
