@@ -53,6 +53,7 @@ class Unfollowed:
             kind = next((text for flag, text in SUSPENDED.items() if flags & flag), None)
             if kind is not None and table.is_rewritten(frame.f_code.co_filename):
                 self._note(Reason(f"{frame.f_code.co_name}() is {kind}", _PLAIN))
+                self._observe(optimizer)
                 return True
             if is_unseen(frame) and is_looping(frame):
                 self._note(reason_of(frame))

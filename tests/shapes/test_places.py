@@ -257,6 +257,18 @@ SHAPES = {
         "story": f"T( 3*[{TRAINED}] )T R",
         "resumes": "is a comprehension",
     },
+    "a comprehension in a lambda": {
+        "source": """
+            def train(n):
+                model = make(); optimizer = sgd(model)
+                once = lambda: [update(model, optimizer, x, y) for x, y in loader()]
+                losses = []
+                for epoch in range(n):
+                    losses.append(once())
+                return losses, weights(model)
+        """,
+        "story": f"T( 3*[{TRAINED}] )T R",
+    },
     "a decorated main: click": {
         "source": """
             import click

@@ -299,7 +299,7 @@ CELLS = """
 from IPython.core.interactiveshell import InteractiveShell
 
 shell = InteractiveShell.instance()
-for cell in (FIRST, SECOND, SECOND, FIRST, SECOND):
+for cell in (FIRST, SECOND, SECOND, FIRST, SECOND, THIRD):
     assert shell.run_cell(cell).success
 """
 
@@ -313,12 +313,27 @@ print(counts, heard.count("on_optimizer_step_end"), loss == train(2))
 """
 
 
+# A training that stands in a cell, and in no function.
+THIRD = """
+heard = Recorder()
+with hookcore.run(plugins=[heard], only=[], quiet=True):
+    for epoch in range(2):
+        optimizer.zero_grad()
+        model(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+print(*(heard.count(f"on_{name}") for name in ("train_start", "optimizer_step_end", "epoch_end")))
+"""
+
+
 @pytest.mark.slow
 def test_a_cell_of_a_notebook(tmp_path, child):
     """Run, run twice, and run again when the cell of the function has been run again."""
     pytest.importorskip("IPython")
     first = f"import hookcore\nfrom hookcore.testing import Recorder\n{TRAIN}"
-    (tmp_path / "notebook.py").write_text(f"FIRST = {first!r}\nSECOND = {SECOND!r}\n{CELLS}")
+    third = f"model = nn.Linear(4, 1)\noptimizer = torch.optim.SGD(model.parameters())\n{THIRD}"
+    cells = f"FIRST = {first!r}\nSECOND = {SECOND!r}\nTHIRD = {third!r}\n{CELLS}"
+    (tmp_path / "notebook.py").write_text(cells)
     done = child("notebook.py", IPYTHONDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr + done.stdout
-    assert done.stdout.splitlines() == ["[1, 2, 4] 4 True"] * 3
+    assert done.stdout.splitlines() == [*["[1, 2, 4] 4 True"] * 3, "1 2 0"]
+    assert done.stderr.count("it stands in a notebook's cell, outside of any function") == 1

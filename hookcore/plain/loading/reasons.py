@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import inspect
 from bisect import bisect_right
 from functools import lru_cache
 from importlib.machinery import SourceFileLoader, SourcelessFileLoader
@@ -12,7 +13,7 @@ from zipimport import zipimporter
 import attrs
 
 from hookcore.plain import table
-from hookcore.plain.loading.roots import is_installed, is_standard_library, never
+from hookcore.plain.loading.roots import is_cell, is_installed, is_standard_library, never
 from hookcore.plain.loading.sources import source_of
 from hookcore.plain.rewriting.snippets import GATE
 
@@ -66,6 +67,8 @@ def reason_of(frame: FrameType) -> Reason:
     if left is not None:
         return Reason(f"its file is left as it is: {left}", f"mend that, {_DECLARE}")
     if table.is_rewritten(path):
+        if not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            return Reason("it stands in a class body, which is left as it is", "make it a function")
         why = "its code is not what its file says: edited since, or changed by a tool"
         return Reason(why, f"start anew, {_DECLARE}")
     if isinstance(loader, zipimporter):
@@ -78,6 +81,9 @@ def reason_of(frame: FrameType) -> Reason:
         source_of(path)
     except LookupError as error:
         return Reason(str(error.args[0]), f"put it into a file of the project, {_DECLARE}")
+    if is_cell(path):
+        why = "it stands in a notebook's cell, outside of any function that is instrumented"
+        return Reason(why, f"put the loop into a function and instrument() that, {_DECLARE}")
     if is_installed(path):
         why = "its file belongs to an installed package"
         return Reason(why, "instrument() the method that trains")
@@ -87,7 +93,7 @@ def reason_of(frame: FrameType) -> Reason:
     if type(loader) is not SourceFileLoader:
         why = f"it was loaded by {type(loader).__name__}, which may have changed it"
         return Reason(why, f"load it as Python does, {_DECLARE}")
-    why = "its file is none of the project's that is run"
+    why = "neither hookcore run nor instrument() has given its file sites"
     return Reason(why, f"instrument() the function that trains, {_DECLARE}")
 
 
