@@ -252,6 +252,8 @@ class Plain:
             if self.unusual:
                 self.evaluation.batches_began()
             self.taps.batches_begin()
+        elif self.unfollowed.observing and self.taps is not None:
+            self.taps.doubt()
         elif loop.role is None and self.life.in_batch:
             self._watch_inside_batch(loop)
 

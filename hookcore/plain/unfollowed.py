@@ -68,8 +68,7 @@ class Unfollowed:
         frame = next(_callers(0), None)
         if frame is not None and not table.is_rewritten(frame.f_code.co_filename):
             self._note(reason_of(frame), alone=True)
-            if is_unseen(frame):
-                self._observe(optimizer)
+            self._observe(optimizer)
             return
         why = "no loop of a rewritten file is around it; one in C, such as map()'s, is not seen"
         self._note(Reason(why, _PLAIN), alone=True)

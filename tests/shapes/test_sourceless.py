@@ -62,6 +62,14 @@ SCRIPTS = {
         """,
         "is not what the file says",
     ),
+    "a package that is installed": (
+        """
+        os.renames("loop.py", "lib/site-packages/shipped.py")
+        sys.path.insert(0, "lib/site-packages")
+        from shipped import train
+        """,
+        "its file belongs to an installed package",
+    ),
     "a function made by exec": (
         """
         space = {}
@@ -162,9 +170,18 @@ def test_a_loop_in_c(tmp_path, child):
     assert "one in C, such as map()'s, is not seen" in done.stderr
 
 
-def made_by_exec(folder):
+GIVEN = """
+def train(model, optimizer, data):
+    for x, y in data:
+        optimizer.zero_grad()
+        (model(x) - y[:, None]).pow(2).mean().backward()
+        optimizer.step()
+"""
+
+
+def made_by_exec(folder, text=LOOP):
     space = {"__name__": "made"}
-    exec(LOOP, space)
+    exec(text, space)
     return space["train"]
 
 
@@ -245,3 +262,19 @@ def test_a_loop_that_is_seen_beside_it(lab, words, tmp_path):
     seen = "T( E( b s . b s . )E E( b s . b s . )E )T"
     assert heard.story == f"T( s s s s )T {seen} T( s s s s )T R"
     assert [fit.observed for fit in steps.fits] == [True, False, True]
+
+
+def test_one_optimizer_in_both(lab, tmp_path):
+    """Its steps belong to the loop that is seen from the moment that this one trains."""
+    module = lab.module(
+        """
+        def train(before):
+            model = make(); optimizer = sgd(model)
+            before(model, optimizer, loader())
+            for epoch in range(2):
+                for x, y in loader():
+                    update(model, optimizer, x, y)
+        """
+    )
+    heard = lab.play(module.train, made_by_exec(tmp_path, GIVEN))
+    assert heard.story == "T( s s )T T( E( b s . b s . )E E( b s . b s . )E )T R"

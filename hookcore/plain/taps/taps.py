@@ -194,6 +194,10 @@ class Taps:
             self._without = not any(_holds(o, self._leaves) for o in self._look().optimizers)
         return self._without
 
+    def doubt(self) -> None:
+        """A loop begins while a fit is only observed: who steps next may be trained by it."""
+        self._optimizers.clear()
+
     def take_turns(self, stack: list[Any], optimizer: Any) -> None:
         """See whether the innermost loop goes over the places of several optimizers."""
         inner = stack[-1]
