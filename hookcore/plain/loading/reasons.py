@@ -113,10 +113,10 @@ def is_looping(frame: FrameType) -> bool:
 def _graph(code: CodeType) -> tuple[list[int], list[list[int]]]:
     """Offsets of the instructions, and of each the places of those that may follow it.
 
-    What only an exception leads to does not follow: a handler stands behind the code to which it
-    returns.
+    What handles an exception follows each instruction that may raise it.
     """
-    instructions = list(dis.get_instructions(code))
+    read = dis.Bytecode(code)
+    instructions = list(read)
     places = {one.offset: number for number, one in enumerate(instructions)}
     follows: list[list[int]] = []
     for number, one in enumerate(instructions):
@@ -124,6 +124,10 @@ def _graph(code: CodeType) -> tuple[list[int], list[list[int]]]:
         if one.opname not in _ENDS and number + 1 < len(instructions):
             after.append(number + 1)
         follows.append(after)
+    for entry in getattr(read, "exception_entries", ()):  # before 3.11 an instruction leads there
+        for offset, number in places.items():
+            if entry.start <= offset < entry.end:
+                follows[number].append(places[entry.target])
     return list(places), follows
 
 
