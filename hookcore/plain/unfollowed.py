@@ -93,7 +93,8 @@ class Unfollowed:
         if self.observing and fit is not None and fit.stopped is not None:
             what = f"{fit.stopped.by} asked for a stop ({fit.stopped.reason}), and nothing ended"
             run.warn(three_parts(what, "the loops of this training are not seen"))
-        if not run.fits and not self._place and _started_processes():
+        nothing = self._host.taps is not None and not run.fits and not self._place
+        if nothing and _started_processes():
             what = "what trains in another process is not followed"
             why = "the script started processes; a run follows the one that it was opened in"
             run.warn(three_parts(what, why, "instrument() the function that trains there"))
