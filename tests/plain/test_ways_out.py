@@ -572,7 +572,7 @@ ODD = {
                     losses.append(loss)
             return weights(model), losses
         """,
-        "R",
+        "T( s s s s )T R",
     ),
     "an exception in a comprehension, and a loop after it": (
         """
