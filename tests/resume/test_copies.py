@@ -43,22 +43,25 @@ def loop(body, workers="num_workers=2", dataset="Changing()"):
 
 WORKERS = ["num_workers=2", "num_workers=2, persistent_workers=True"]
 RESTORED = {
-    "a count": "self.seen += 1; return self.seen",
-    "what was last": "last, self.last = self.last, (i, self.last and self.last[0]); "
-    "return last[0] if last else 0",
-    "a few items": "self.words.append(i); self.words = self.words[-3:]; return sum(self.words)",
-    "torch's generator": "return torch.rand(3, generator=self.torch)",
-    "numpy's": "return self.numpy.random()",
-    "python's": "return self.python.random()",
+    "a count, what was last and a few items": """
+        self.seen += 1
+        last, self.last = self.last, (i, self.last and self.last[0])
+        self.words.append(i)
+        self.words = self.words[-3:]
+        return self.seen + (last[0] if last else 0) + sum(self.words)
+""",
+    "random generators": """
+        return torch.rand(3, generator=self.torch) + self.numpy.random() + self.python.random()
+""",
 }
 
 
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("kind", RESTORED)
 def test_what_is_small_and_plain_is_put_back_in_each_worker(check, kind, workers):
-    check(loop(RESTORED[kind], workers), every=5)
+    check(loop(RESTORED[kind].strip(), workers), every=5)
     if "persistent" in workers:
-        check(loop(RESTORED[kind], workers), at="epochs")
+        check(loop(RESTORED[kind].strip(), workers), at="epochs")
 
 
 @pytest.mark.parametrize(

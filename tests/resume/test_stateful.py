@@ -146,7 +146,7 @@ def test_a_stream_that_draws_in_turn_is_taken_up_at_epochs_only(check, loader):
 @pytest.mark.parametrize("stream", ["Told()", "Noised()", "Fresh()", "Untold()"])
 @pytest.mark.parametrize("loader", ["DataLoader", "StatefulDataLoader"])
 def test_streams_in_workers(check, loader, stream):
-    check(loop(f"loader = {loader}({stream}, 4, num_workers=2)", before=STREAMS), every=5)
+    check(loop(f"loader = {loader}({stream}, 4, num_workers=2)", before=STREAMS), at=(3, 8))
 
 
 def test_workers_at_the_end_of_a_stream_that_begins_again(check):
