@@ -145,6 +145,8 @@ class Checkpoint:
             mirror = self._writer.mirror
             taken = () if mirror is None else mirror.runs()
             self._foreseen = places.fresh(self._writer.base, taken)
+            if run.resume is not None and not self._off:
+                self._writer.clean()  # the run before may have died in its first checkpoint
 
     @hookimpl
     def on_run_end(self, run: Run) -> None:

@@ -96,7 +96,7 @@ class Writer:
             ) from None
         self.place = path.parent
         self.series = snapshot.position.get(LABEL, {}).get("series", self.series)
-        self._clean()
+        self.clean()
 
     @property
     def underway(self) -> bool:
@@ -233,7 +233,7 @@ class Writer:
         more = [one for one in there if one[0].parent == place]
         return [*labelled(place), *((p, a, a.position.get(LABEL, {})) for p, a in more)]
 
-    def _clean(self) -> None:
+    def clean(self) -> None:
         """What a process left that was killed while it wrote, this run's or another's."""
         from hookcore.snapshot import clean_stale
 
@@ -241,7 +241,7 @@ class Writer:
             clean_stale(place)
 
     def _last_number(self, place: Path) -> int:
-        self._clean()
+        self.clean()
         labels = (label for _, _, label in self._labelled(place))
         return max((n["number"] for n in labels if n.get("series") == self.series), default=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import re
 
 import pytest
@@ -414,3 +415,19 @@ def test_a_stop_can_be_resumed_from(desk):
     assert len(stopped.result["losses"]) == 5
     assert desk.checkpoints("steps") == ["step-000005"]
     assert desk.run("--resume", name).result == bare.result
+
+
+def test_what_a_run_left_that_died_in_its_first_checkpoint_goes(desk):
+    """Even where the run that comes to go on finds nothing, and saves nothing."""
+    from hookcore.snapshot.draft import hidden_name
+
+    name = desk.put("steps.py")
+    place = desk.folder / "checkpoints/steps"
+    dead = hidden_name("step-000003").replace(f"-{os.getpid()}-", "-4194305-")  # no such process
+    place.joinpath(dead).mkdir(parents=True)
+    place.joinpath(dead, "tensors.pt").write_bytes(b"half")
+    ended = desk.run("--resume", name, "--form", "for")
+
+    assert said(ended, "no checkpoint in checkpoints/steps: the run starts fresh")
+    assert ended.result == desk.bare(name, "--form", "for").result
+    assert list(place.iterdir()) == []
