@@ -43,6 +43,26 @@ KEPT = {
                 losses.append(step(model, optimizer, x))
         return losses, total(model), step.calls
     """,
+    "in a default argument": """
+    def step(model, optimizer, x, seen=[], *, memo={}):
+        seen.append(len(seen))
+        memo["calls"] = memo.get("calls", 0) + 1
+        return update(model, optimizer, x * (1 + 0.01 * (len(seen) + memo["calls"])))
+
+    class Trainer:
+        def note(self, loss, losses=[]):
+            losses.append(loss)
+            return losses
+
+    def train():
+        model, optimizer = make()
+        trainer = Trainer()
+        for epoch in range(3):
+            for x in DataLoader(Noisy(14), 4, shuffle=True):
+                trainer.note(step(model, optimizer, x))
+        (seen,), memo = step.__defaults__, step.__kwdefaults__
+        return trainer.note(0.0)[:], total(model), seen[:], dict(memo)
+    """,
     "on a class": """
     class Record:
         best = 9.0

@@ -62,7 +62,7 @@ def home_of(value: Any) -> str | None:
 
 
 def behind(path: str, value: Any) -> Iterator[Slot]:
-    """What a function can reach that is no argument of it: its cells, or what it is around."""
+    """What a function can reach without being given it: cells, defaults, or what it is around."""
     code = getattr(value, "__code__", None)
     if code is None or not table.is_rewritten(code.co_filename):
         wrapped = getattr(value, "__wrapped__", None)  # what a library's decorator is around
@@ -73,6 +73,17 @@ def behind(path: str, value: Any) -> Iterator[Slot]:
         if _filled(cell):
             put = functools.partial(setattr, cell, "cell_contents")
             yield Slot(f"{path}.{name}", cell.cell_contents, put)
+    for name, item in _defaults(value, code):
+        if not isinstance(item, (types.FunctionType, type)):
+            yield Slot(f"{path}({name})", item, cannot)
+
+
+def _defaults(value: types.FunctionType, code: types.CodeType) -> Iterator[tuple[str, Any]]:
+    """A function's default values, by the names of their arguments."""
+    given = value.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount]
+    yield from zip(names[len(names) - len(given) :], given, strict=True)
+    yield from (value.__kwdefaults__ or {}).items()
 
 
 def kept_on(path: str, value: Any) -> Iterator[Slot]:
