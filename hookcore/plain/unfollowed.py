@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import three_parts
 from hookcore.plain import table
-from hookcore.plain.loading.reasons import Reason, is_looping, is_unseen, reason_of
+from hookcore.plain.loading.reasons import Reason, is_looping, is_others, is_unseen, reason_of
 from hookcore.plain.loading.sources import SUSPENDED
 
 if TYPE_CHECKING:
@@ -48,14 +48,20 @@ class Unfollowed:
             until: ``id`` of that frame, or 0.
             optimizer: What is about to step, where something is.
         """
+        propagates = False
         for frame in _callers(until):
+            others = is_others(frame)
+            propagates = propagates or (others and "backward" in frame.f_code.co_names)
             flags = frame.f_code.co_flags
             kind = next((text for flag, text in SUSPENDED.items() if flags & flag), None)
             if kind is not None and table.is_rewritten(frame.f_code.co_filename):
                 self._note(Reason(f"{frame.f_code.co_name}() is {kind}", _PLAIN))
                 self._observe(optimizer)
                 return True
-            if is_unseen(frame) and is_looping(frame):
+            # A package that steps in a loop may have several optimizers; one that propagates there
+            # as well trains by itself.
+            unseen = is_unseen(frame) or (propagates and others)
+            if unseen and is_looping(frame):
                 self._note(reason_of(frame))
                 self._observe(optimizer)
                 return True

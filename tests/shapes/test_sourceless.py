@@ -133,7 +133,11 @@ def bare():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ending"),
-    [("a function made by exec", IN_A_LOOP), *((name, ONCE) for name in SCRIPTS)],
+    [
+        ("a function made by exec", IN_A_LOOP),
+        ("a package that is installed", IN_A_LOOP),
+        *((name, ONCE) for name in SCRIPTS),
+    ],
 )
 def test_a_script(tmp_path, child, bare, name, ending):
     """The same output. A loop that only calls such code gets no role, be it the only one seen."""
@@ -145,6 +149,38 @@ def test_a_script(tmp_path, child, bare, name, ending):
     assert done.stderr.count("the steps alone were observed") == 1
     assert done.stderr.count(why) == 1
     assert f"({6 if ending == ONCE else 12} steps)" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_package_that_steps_for_the_users_loop(tmp_path, child):
+    """It goes over its optimizers and trains nothing by itself: the loop round it is the user's."""
+    package = """
+        def update(loss, optimizers):
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            propagate(loss)
+            for optimizer in optimizers:
+                optimizer.step()
+
+        def propagate(loss):
+            loss.backward()
+    """
+    script = """
+        import sys
+        sys.path.insert(0, "lib/site-packages")
+        import shipped, torch
+        from torch import nn
+        model = nn.Linear(4, 1)
+        optimizers = [torch.optim.SGD([p], lr=0.1) for p in model.parameters()]
+        for epoch in range(3):
+            for x in torch.randn(4, 8, 4):
+                shipped.update(model(x).pow(2).mean(), optimizers)
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    (tmp_path / "lib/site-packages").mkdir(parents=True)
+    (tmp_path / "lib/site-packages/shipped.py").write_text(textwrap.dedent(package))
+    done = child("-m", "hookcore", "run", "-p", "no:*", "script.py")
+    assert "(3 epochs, 24 steps)" in done.stderr
 
 
 @pytest.mark.slow

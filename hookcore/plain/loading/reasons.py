@@ -56,6 +56,16 @@ def is_unseen(frame: FrameType) -> bool:
     return not (ours or pythons or is_installed(path))
 
 
+def is_others(frame: FrameType) -> bool:
+    """Whether a frame runs an installed package's code, without sites.
+
+    Args:
+        frame: The frame.
+    """
+    path = frame.f_code.co_filename
+    return is_installed(path) and not table.is_rewritten(path)
+
+
 def reason_of(frame: FrameType) -> Reason:
     """Why a frame's code has no sites.
 
