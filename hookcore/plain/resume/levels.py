@@ -13,14 +13,10 @@ from torch.utils.data import DataLoader
 from hookcore.errors import Concern
 from hookcore.plain import table
 from hookcore.plain.resume.batches import ITERATORS, parts_of, sizes_of
+from hookcore.plain.resume.concerns import concern_of_kept, concern_of_own, concern_of_pass
 from hookcore.plain.resume.constants import Constants, read_before
 from hookcore.plain.resume.loaders import iterates_as_torch_does, kept_iterator
-from hookcore.plain.resume.passes import (
-    concern_of_kept,
-    concern_of_own,
-    concern_of_pass,
-    keeps_drawn,
-)
+from hookcore.plain.resume.passes import keeps_drawn
 from hookcore.plain.resume.prologue import Lost
 from hookcore.plain.sites import loaders_in
 from hookcore.snapshot import encodable
