@@ -40,6 +40,21 @@ def concern_of_kept(loader: Any, iterator: Any) -> Concern | None:
     return _concern_of_copies(loader, iterator)
 
 
+def concern_of_state(state: Any, name: str) -> Concern | None:
+    """Why a checkpoint cannot hold what data tells of its place, or None.
+
+    Args:
+        state: Its state; None where it tells none.
+        name: What it is the state of.
+    """
+    why = encodable(state, f"the state of {name}")
+    if why is None:
+        return None
+    return Concern(
+        f"a checkpoint cannot hold {why}", "have its state_dict give plain values and tensors"
+    )
+
+
 def concern_of_own(loader: Any) -> Concern:
     """A DataLoader whose class iterates in a way of its own."""
     return Concern(
@@ -73,11 +88,8 @@ def concern_of_pass(feed: Feed) -> Concern | None:
             f"the state of {name} cannot be read ({type(error).__name__}: {error})",
             "mend its state_dict",
         )
-    if state is not None and (why := encodable(state, f"the state of {name}")) is not None:
-        return Concern(
-            f"a checkpoint cannot hold {why}",
-            "have its state_dict give plain values and tensors",
-        )
+    if (held := concern_of_state(state, name)) is not None:
+        return held
     if is_stream(loader) and state is None:
         if loader.num_workers and loader.persistent_workers:
             return Concern(

@@ -13,13 +13,17 @@ from torch.utils.data import DataLoader
 from hookcore.errors import Concern
 from hookcore.plain import table
 from hookcore.plain.resume.batches import ITERATORS, parts_of, sizes_of
-from hookcore.plain.resume.concerns import concern_of_kept, concern_of_own, concern_of_pass
+from hookcore.plain.resume.concerns import (
+    concern_of_kept,
+    concern_of_own,
+    concern_of_pass,
+    concern_of_state,
+)
 from hookcore.plain.resume.constants import Constants, read_before
 from hookcore.plain.resume.loaders import iterates_as_torch_does, kept_iterator
 from hookcore.plain.resume.passes import keeps_drawn
 from hookcore.plain.resume.prologue import Lost
 from hookcore.plain.sites import loaders_in
-from hookcore.snapshot import encodable
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -142,12 +146,9 @@ class Levels:
             and (record := self._host.taps.feeds.kept_by(loader)) is not None
         }
         for path, record in kept.items():
-            why = encodable(record.get("state"), f"the state of {path}")
+            why = concern_of_state(record.get("state"), path)
             if why is not None:
-                return [], Concern(
-                    f"a checkpoint cannot hold {why}",
-                    "have its state_dict give plain values and tensors",
-                )
+                return [], why
         named = {p: it for p, it in self._reach.passes.items() if id(it) not in own}
         made.append(
             {
