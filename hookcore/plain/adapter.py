@@ -172,6 +172,7 @@ class Plain:
         """A ``while`` is at its head; False ends it."""
         loop = self._topmost(site_id, frame)
         if loop is None:
+            self.shown.take(site_id)  # what its last entry asked for
             self.notice_torch()
             loop = WhileLoop(self, table.SITES[site_id], frame)
             loop.said = self.overrides.role(loop.site)
@@ -183,14 +184,15 @@ class Plain:
             return not self.iteration_ended(loop, "finished")
         return True
 
-    def begin(self, site_id: int) -> None:
-        """A ``while``'s condition held."""
+    def begin(self, site_id: int) -> bool:
+        """A ``while``'s condition held; False where the restoring of a checkpoint comes first."""
         loop = self._topmost(site_id)
         if loop is not None:
             self._unwind_above(loop, "broke")
             loop.index += 1
             loop.inside = True
             self.iteration_began(loop, None)
+        return site_id not in gate.back
 
     def left(self, site_id: int, frame: int) -> None:
         """Control came past the loop; if it is still inside, a ``break`` ended it."""

@@ -67,10 +67,10 @@ def again(site: int) -> bool:
 
 
 def begin(site: int) -> bool:
-    """A ``while``'s condition held: an iteration begins."""
-    if host is not None and not compiling() and host.thread == get_ident():
-        host.begin(site)
-    return True
+    """A ``while``'s condition held: an iteration begins; False where its body is replaced."""
+    if host is None or compiling() or host.thread != get_ident():
+        return True
+    return host.begin(site)
 
 
 def left(site: int) -> None:

@@ -82,3 +82,10 @@ def idle(entries, iterations, call=float):
     for _ in range(entries):
         for i in range(iterations):
             call(i)
+
+
+def waiting(iterations, call=float):
+    """A ``while`` that does not train, for all one can read."""
+    i = 0
+    while call(i) < iterations:
+        i += 1

@@ -290,22 +290,27 @@ def describe_{0}(path, names, default=None):
 
 
 def idle(rounds: int, entries: int = 20_000) -> dict[str, float]:
-    """Microseconds that a loop which does not train takes over a bare one, inside a run."""
-    found: dict[str, list[float]] = {"an entry": [], "an iteration": []}
+    """Microseconds that loops which do not train take over bare ones, inside a run."""
+    kinds: dict[str, Callable[[Any], None]] = {
+        "an entry": lambda of: of.idle(entries, 0),
+        "an iteration": lambda of: of.idle(1, entries),
+        "an iteration of a while": lambda of: of.waiting(entries),
+    }
+    found: dict[str, list[float]] = {what: [] for what in kinds}
 
-    def us(of: Any, outer: int, inner: int) -> float:
+    def us(run: Callable[[Any], None], of: Any) -> float:
         began = time.thread_time_ns()
-        of.idle(outer, inner)
+        run(of)
         return (time.thread_time_ns() - began) / 1e3
 
     with hookcore.run(only=[], quiet=True):
         module = ours.instrumented()
-        for _ in range(200):
-            module.idle(1, 2)  # they turn out not to train
+        for _ in range(200):  # they turn out not to train
+            module.idle(1, 2)
+            module.waiting(2)
         for _ in range(rounds):
-            for what, outer, inner in (("an entry", entries, 0), ("an iteration", 1, entries)):
-                added = us(module, outer, inner) - us(loops, outer, inner)
-                found[what].append(added / entries)
+            for what, run in kinds.items():
+                found[what].append((us(run, module) - us(run, loops)) / entries)
     return {what: statistics.median(taken) for what, taken in found.items()}
 
 

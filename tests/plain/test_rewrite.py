@@ -1071,14 +1071,14 @@ def test_the_standard_library_keeps_its_variables(path):
 
 
 def lines_of(code, gate):
-    """The lines that a tracer sees executed, as coverage and a debugger do."""
-    seen = set()
+    """The lines that a tracer sees executed, in order, as coverage and a debugger do."""
+    seen = []
 
     def trace(frame, event, argument):
         if frame.f_code.co_filename != code.co_filename:
             return None
         if event == "line":
-            seen.add((frame.f_code.co_name, frame.f_lineno))
+            seen.append((frame.f_code.co_name, frame.f_lineno))
         return trace
 
     before = sys.gettrace()
@@ -1143,7 +1143,64 @@ def test_a_tracer_sees_the_lines_of_the_source(watching):
     """
     result = load(textwrap.dedent(source), path="traced.py")
     gate = inert.Gate(watching)
-    assert lines_of(result.code, gate) == lines_of(result.plain, gate)
+    assert set(lines_of(result.code, gate)) == set(lines_of(result.plain, gate))
+
+
+def test_a_tracer_sees_each_line_as_often_as_in_bare_python():
+    """While nobody asks for variables, a debugger stops where it would, once."""
+    source = """
+    def train(n):
+        for x in range(n):
+            step(x)
+            if x:
+                continue
+            step(x)
+        x = 0
+        while (
+            step(x) < n
+            and n
+        ):
+            x += 1
+            if x == 2:
+                continue
+            step(x)
+
+    def step(x):
+        return x
+
+    train(4)
+    """
+    result = load(source, path="traced.py")
+    assert lines_of(result.code, inert.Gate()) == lines_of(result.plain, None)
+
+
+class Asked(dict):
+    """One of the gate's groups, which counts how often it is looked into."""
+
+    looks = 0
+
+    def __contains__(self, key):
+        self.looks += 1
+        return super().__contains__(key)
+
+
+@pytest.mark.parametrize(("loop", "looks"), [
+    ("while log(n) or n > 0: n -= 1", 1),
+    ("for _ in range(n): log(n)", 2),
+], ids=["while", "for"])  # fmt: skip
+def test_a_loop_that_nobody_watches_only_looks_into_the_gate(loop, looks):
+    """An iteration of a ``while`` looks once, at its head, and of a ``for`` twice; none calls."""
+
+    def cost(iterations):
+        gate = inert.Gate()
+        gate.dead, gate.back, gate.tails = (Asked() for _ in range(3))
+        result = load(f"def train(n):\n    {loop}\ntrain({iterations})")
+        gate.dead.update(dict.fromkeys(result.file.sites))
+        execute(result.code, gate)
+        assert not {call[0] for call in gate.calls} & {"again", "begin"}
+        return gate.dead.looks + gate.back.looks + gate.tails.looks, len(gate.calls)
+
+    assert cost(13) == (cost(3)[0] + 10 * looks, cost(3)[1])
 
 
 def test_line_numbers_stay_for_a_reader_of_tracebacks(tmp_path):

@@ -82,9 +82,8 @@ def test_coverage(script, run):
 
 
 def stops(text):
-    """Where pdb stood in the script, and what was printed there; a loop's head may count twice."""
-    lines = re.findall(r"> \S*train\.py\((\d+)\)(\w+)\(\)|^(?:\(Pdb\) )*(=.*)$", text, re.MULTILINE)
-    return [line for number, line in enumerate(lines) if not number or line != lines[number - 1]]
+    """Where pdb stood in the script, and what was printed there."""
+    return re.findall(r"> \S*train\.py\((\d+)\)(\w+)\(\)|^(?:\(Pdb\) )*(=.*)$", text, re.MULTILINE)
 
 
 COMMANDS = """

@@ -12,6 +12,7 @@ import attrs
 GATE = "@hookcore"
 """The gate's name in the globals of rewritten code: no identifier, so it clashes with nothing."""
 
+_PLACE = ("lineno", "col_offset", "end_lineno", "end_col_offset")
 _LOAD, _STORE = ast.Load(), ast.Store()
 
 
@@ -47,24 +48,22 @@ class Variable:
 
 
 class Snippets:
-    """Writes nodes that have the place of one of the user's nodes.
+    """Writes nodes that have the place of one of the user's nodes, or none.
 
     Args:
-        place: The node whose line and columns they get.
+        place: The node whose line and columns they get. None for what a tracer is not to see: it
+            must not call anything, for a traceback could not say where.
     """
 
-    def __init__(self, place: ast.expr | ast.stmt) -> None:
-        self._at: dict[str, Any] = {
-            "lineno": place.lineno,
-            "col_offset": place.col_offset,
-            "end_lineno": place.end_lineno,
-            "end_col_offset": place.end_col_offset,
-        }
+    def __init__(self, place: ast.expr | ast.stmt | None) -> None:
+        self._at: dict[str, Any] = dict.fromkeys(_PLACE, -1)  # as the compiler marks its own
+        if place is not None:
+            self._at = {part: getattr(place, part) for part in _PLACE}
         # Python gives what an attribute does the line on which it ends: that must be the first.
         self._first_line = {
             **self._at,
-            "end_lineno": place.lineno,
-            "end_col_offset": place.col_offset,
+            "end_lineno": self._at["lineno"],
+            "end_col_offset": self._at["col_offset"],
         }
         self._gates: dict[str, ast.Attribute] = {}
 
@@ -93,17 +92,14 @@ class Snippets:
         operator = ast.NotIn() if negated else ast.In()
         return ast.Compare(self.constant(owner), [operator], [self._gate(group)], **self._at)
 
-    def condition(self, site: int, test: ast.expr) -> ast.BoolOp:
-        """``(site in h.dead or h.again(site)) and (test) and (... h.begin(site))``."""
-        again, begin = (
-            ast.BoolOp(
-                ast.Or(),
-                [self._among(site, "dead"), self.call(name, self.constant(site))],
-                **self._at,
-            )
-            for name in ("again", "begin")
-        )
-        return ast.BoolOp(ast.And(), [again, test, begin], **self._at)
+    def watched(self, site: int, function: str) -> ast.BoolOp:
+        """``site in h.dead or h.function(site)``."""
+        asked = self.call(function, self.constant(site))
+        return ast.BoolOp(ast.Or(), [self._among(site, "dead"), asked], **self._at)
+
+    def both(self, first: ast.expr, second: ast.expr) -> ast.BoolOp:
+        """``(first) and (second)``."""
+        return ast.BoolOp(ast.And(), [first, second], **self._at)
 
     # -- statements
 
@@ -120,7 +116,44 @@ class Snippets:
         self, owner: int, group: str, body: list[ast.stmt], *, negated: bool = False
     ) -> ast.If:
         """``if owner in h.group: body``."""
-        return ast.If(self._among(owner, group, negated=negated), body, [], **self._at)
+        return self.only_if(self._among(owner, group, negated=negated), body)
+
+    def only_if(self, test: ast.expr, body: list[ast.stmt]) -> ast.If:
+        """``if test: body``."""
+        return ast.If(test, body, [], **self._at)
+
+    def unless(self, test: ast.expr, body: list[ast.stmt]) -> ast.If:
+        """``if not (test): body``."""
+        return self.only_if(ast.UnaryOp(ast.Not(), test, **self._at), body)
+
+    def endless(self, body: list[ast.stmt]) -> ast.While:
+        """``while True: body``."""
+        return ast.While(self.constant(True), body, [], **self._at)
+
+    def head(self, site: int, test: ast.expr, tail: list[ast.stmt]) -> ast.If:
+        """The head of a ``while`` without an ``else``, as the first statement of its body.
+
+        ::
+
+            if site not in h.dead:
+                tail
+                if not (h.again(site) and (test)): break
+                if not h.begin(site): continue
+            elif not (test): break
+
+        So one that nobody watches pays one look into a dict; the compiler reads the test twice.
+        """
+        number, leave = self.constant(site), [ast.Break(**self._at)]
+        return ast.If(
+            self._among(site, "dead", negated=True),
+            [
+                *tail,
+                self.unless(self.both(self.call("again", number), test), leave),
+                self.unless(self.call("begin", number), [ast.Continue(**self._at)]),
+            ],
+            [self.unless(test, leave)],
+            **self._at,
+        )
 
     def guarded(self, loop: ast.stmt, site: int) -> ast.Try:
         """``try: loop; h.left(site)`` with ``except: h.failed(site); raise``.

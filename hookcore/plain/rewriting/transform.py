@@ -41,6 +41,7 @@ class _Loop:
         end: Its last line.
         body: Whether the walk is in its body, and not in its ``else``.
         breaks: Whether a ``break`` leaves it.
+        at_head: Whether the tail of its iterations stands at its head, where a ``continue`` leads.
         reads: What its tail does.
         bindings: Ids of the assignments whose innermost loop it is.
     """
@@ -49,6 +50,7 @@ class _Loop:
     end: int
     body: bool = True
     breaks: bool = False
+    at_head: bool = False
     reads: list[ast.stmt] = attrs.field(factory=list)
     bindings: list[int] = attrs.field(factory=list)
 
@@ -254,7 +256,7 @@ class Transformer:
             return [node]
         loop = _Loop(table.next_id(), _end(node))
         head = _head(node)
-        site, new = self._site(frame, node, loop.site), Snippets(head)
+        site, new, unseen = self._site(frame, node, loop.site), Snippets(head), Snippets(None)
         shown, back = frame.shown(loop.end), list[ast.stmt]()
         if frame.full and frame.function is None:
             loop.reads = [new.do("see_globals", new.constant(site.id))]
@@ -264,19 +266,22 @@ class Transformer:
             bound = frame.settled | set(_bound_by_head(node))
             loop.reads = new.reads(site.id, shown, bound)
             back = new.write_back(site.id, shown, bound)
+        loop.at_head = isinstance(node, ast.While) and not node.orelse
         self._walk_loop(frame, node, loop)
         site.breaks, site.bindings = loop.breaks, tuple(loop.bindings)
+        # What is put back is shown before: a site that goes back is among the tails.
+        put = new.when(site.id, "back", body=back)
+        tail = [unseen.when(site.id, "tails", body=[*loop.reads, put])] if frame.full else []
         if isinstance(node, ast.For):
             node.iter = _call_each(site.id, node.iter)
+            if frame.full:
+                node.body = [new.when(site.id, "back", body=node.body, negated=True), *tail]
+        elif loop.at_head:
+            node = unseen.endless([new.head(site.id, node.test, tail), *node.body])
         else:
-            node.test = Snippets(node.test).condition(site.id, node.test)
-        if frame.full:
-            # What is put back is shown before: a site that goes back is among the tails.
-            put = new.when(site.id, "back", body=back)
-            node.body = [
-                new.when(site.id, "back", body=node.body, negated=True),
-                new.when(site.id, "tails", body=[*loop.reads, put]),
-            ]
+            # Only a condition that fails leads into the else.
+            node.test = new.both(new.watched(site.id, "again"), node.test)
+            node.body = [new.only_if(new.watched(site.id, "begin"), node.body), *tail]
         return [new.guarded(node, site.id)]
 
     def _walk_loop(self, frame: _Frame, node: ast.For | ast.While, loop: _Loop) -> None:
@@ -342,8 +347,10 @@ class Transformer:
                 if loop.site is not None:
                     out.append(new.do("left", new.constant(loop.site)))
                 continue
-            loop.breaks = loop.breaks or isinstance(node, ast.Break)
-            out += _tail(loop, node)
+            breaks = isinstance(node, ast.Break)
+            loop.breaks = loop.breaks or breaks
+            if breaks or not loop.at_head:
+                out += _tail(loop, node)
             break
         return [*out, node]
 
