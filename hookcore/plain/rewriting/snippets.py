@@ -88,18 +88,21 @@ class Snippets:
         """``h.function(*arguments)``."""
         return ast.Call(self._gate(function), list(arguments), [], **self._at)
 
-    def _among(self, owner: int, group: str, *, negated: bool = False) -> ast.Compare:
-        operator = ast.NotIn() if negated else ast.In()
-        return ast.Compare(self.constant(owner), [operator], [self._gate(group)], **self._at)
+    def among(self, owner: int, group: str) -> ast.Compare:
+        """``owner in h.group``."""
+        return ast.Compare(self.constant(owner), [ast.In()], [self._gate(group)], **self._at)
 
-    def watched(self, site: int, function: str) -> ast.BoolOp:
-        """``site in h.dead or h.function(site)``."""
-        asked = self.call(function, self.constant(site))
-        return ast.BoolOp(ast.Or(), [self._among(site, "dead"), asked], **self._at)
+    def not_among(self, owner: int, group: str) -> ast.Compare:
+        """``owner not in h.group``."""
+        return ast.Compare(self.constant(owner), [ast.NotIn()], [self._gate(group)], **self._at)
 
     def both(self, first: ast.expr, second: ast.expr) -> ast.BoolOp:
         """``(first) and (second)``."""
         return ast.BoolOp(ast.And(), [first, second], **self._at)
+
+    def one_of(self, first: ast.expr, second: ast.expr) -> ast.BoolOp:
+        """``(first) or (second)``."""
+        return ast.BoolOp(ast.Or(), [first, second], **self._at)
 
     # -- statements
 
@@ -112,11 +115,9 @@ class Snippets:
         target = ast.Subscript(self._gate("bound"), self.constant(binding), _STORE, **self._at)
         return ast.Assign([target], self.constant(1), **self._at)
 
-    def when(
-        self, owner: int, group: str, body: list[ast.stmt], *, negated: bool = False
-    ) -> ast.If:
+    def when(self, owner: int, group: str, body: list[ast.stmt]) -> ast.If:
         """``if owner in h.group: body``."""
-        return self.only_if(self._among(owner, group, negated=negated), body)
+        return self.only_if(self.among(owner, group), body)
 
     def only_if(self, test: ast.expr, body: list[ast.stmt]) -> ast.If:
         """``if test: body``."""
@@ -126,45 +127,30 @@ class Snippets:
         """``if not (test): body``."""
         return self.only_if(ast.UnaryOp(ast.Not(), test, **self._at), body)
 
+    def either(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt]) -> ast.If:
+        """``if test: body`` with ``else: orelse``."""
+        return ast.If(test, body, orelse, **self._at)
+
     def endless(self, body: list[ast.stmt]) -> ast.While:
         """``while True: body``."""
         return ast.While(self.constant(True), body, [], **self._at)
 
-    def head(self, site: int, test: ast.expr, tail: list[ast.stmt]) -> ast.If:
-        """The head of a ``while`` without an ``else``, as the first statement of its body.
+    def leave(self) -> ast.stmt:
+        """``break``."""
+        return ast.Break(**self._at)
 
-        ::
+    def next(self) -> ast.stmt:
+        """``continue``."""
+        return ast.Continue(**self._at)
 
-            if site not in h.dead:
-                tail
-                if not (h.again(site) and (test)): break
-                if not h.begin(site): continue
-            elif not (test): break
-
-        So one that nobody watches pays one look into a dict; the compiler reads the test twice.
-        """
-        number, leave = self.constant(site), [ast.Break(**self._at)]
-        return ast.If(
-            self._among(site, "dead", negated=True),
-            [
-                *tail,
-                self.unless(self.both(self.call("again", number), test), leave),
-                self.unless(self.call("begin", number), [ast.Continue(**self._at)]),
-            ],
-            [self.unless(test, leave)],
-            **self._at,
-        )
-
-    def guarded(self, loop: ast.stmt, site: int) -> ast.Try:
-        """``try: loop; h.left(site)`` with ``except: h.failed(site); raise``.
+    def guarded(self, body: list[ast.stmt], failed: list[ast.stmt]) -> ast.Try:
+        """``try: body`` with ``except: failed; raise``.
 
         The ``except`` is bare, so that a user's own ``BaseException`` is not asked for.
         """
-        number = self.constant(site)
-        handler = ast.ExceptHandler(
-            None, None, [self.do("failed", number), ast.Raise(None, None, **self._at)], **self._at
-        )
-        return ast.Try([loop, self.do("left", number)], [handler], [], [], **self._at)
+        again = ast.Raise(None, None, **self._at)
+        handler = ast.ExceptHandler(None, None, [*failed, again], **self._at)
+        return ast.Try(body, [handler], [], [], **self._at)
 
     def reads(
         self, owner: int, variables: Sequence[Variable], settled: Collection[str]

@@ -10,7 +10,7 @@ from types import CodeType
 import attrs
 
 from hookcore.plain import table
-from hookcore.plain.rewriting import syntax
+from hookcore.plain.rewriting import loops, syntax
 from hookcore.plain.rewriting.codes import Codes
 from hookcore.plain.rewriting.snippets import Snippets, Variable
 from hookcore.plain.rewriting.variables import variables
@@ -41,7 +41,7 @@ class _Loop:
         end: Its last line.
         body: Whether the walk is in its body, and not in its ``else``.
         breaks: Whether a ``break`` leaves it.
-        at_head: Whether the tail of its iterations stands at its head, where a ``continue`` leads.
+        at_head: Whether its iterations end at its head, where a ``continue`` leads.
         reads: What its tail does.
         bindings: Ids of the assignments whose innermost loop it is.
     """
@@ -254,35 +254,28 @@ class Transformer:
         if not self._is_site(node) or (self._deepest is not None and depth >= self._deepest):
             self._walk_loop(frame, node, _Loop(None, _end(node)))
             return [node]
-        loop = _Loop(table.next_id(), _end(node))
-        head = _head(node)
-        site, new, unseen = self._site(frame, node, loop.site), Snippets(head), Snippets(None)
-        shown, back = frame.shown(loop.end), list[ast.stmt]()
-        if frame.full and frame.function is None:
-            loop.reads = [new.do("see_globals", new.constant(site.id))]
-            back = new.write_back(site.id, (), ())
-        elif frame.full:
-            site.names, site.free = _names(shown, settable=True), _names(shown, settable=False)
-            bound = frame.settled | set(_bound_by_head(node))
-            loop.reads = new.reads(site.id, shown, bound)
-            back = new.write_back(site.id, shown, bound)
-        loop.at_head = isinstance(node, ast.While) and not node.orelse
+        loop = _Loop(table.next_id(), _end(node), at_head=loops.ends_at_head(node))
+        site, tail = self._site(frame, node, loop.site), None
+        if frame.full:
+            tail = self._tail_of(frame, node, loop, site)
+            loop.reads = tail.reads
         self._walk_loop(frame, node, loop)
         site.breaks, site.bindings = loop.breaks, tuple(loop.bindings)
-        # What is put back is shown before: a site that goes back is among the tails.
-        put = new.when(site.id, "back", body=back)
-        tail = [unseen.when(site.id, "tails", body=[*loop.reads, put])] if frame.full else []
-        if isinstance(node, ast.For):
-            node.iter = _call_each(site.id, node.iter)
-            if frame.full:
-                node.body = [new.when(site.id, "back", body=node.body, negated=True), *tail]
-        elif loop.at_head:
-            node = unseen.endless([new.head(site.id, node.test, tail), *node.body])
-        else:
-            # Only a condition that fails leads into the else.
-            node.test = new.both(new.watched(site.id, "again"), node.test)
-            node.body = [new.only_if(new.watched(site.id, "begin"), node.body), *tail]
-        return [new.guarded(node, site.id)]
+        return [loops.watched(node, site.id, tail)]
+
+    def _tail_of(
+        self, frame: _Frame, node: ast.For | ast.While, loop: _Loop, site: table.Site
+    ) -> loops.Tail:
+        new = Snippets(loops.place(node))
+        if frame.function is None:
+            reads = [new.do("see_globals", new.constant(site.id))]
+            return loops.Tail(reads, new.write_back(site.id, (), ()))
+        shown = frame.shown(loop.end)
+        bound = frame.settled | set(_bound_by_head(node))
+        site.names, site.free = _names(shown, settable=True), _names(shown, settable=False)
+        return loops.Tail(
+            new.reads(site.id, shown, bound), new.write_back(site.id, shown, bound)
+        )
 
     def _walk_loop(self, frame: _Frame, node: ast.For | ast.While, loop: _Loop) -> None:
         frame.loops.append(loop)
@@ -309,7 +302,7 @@ class Transformer:
                 first = node.generators[0]
                 if not first.is_async:
                     site = self._site(frame, node, table.next_id())
-                    first.iter = _call_each(site.id, first.iter)
+                    first.iter = loops.each(site.id, first.iter)
 
     def _site(self, frame: _Frame, node: syntax.Loop, number: int | None) -> table.Site:
         """Note a site; to be called before its parts are rewritten."""
@@ -425,16 +418,6 @@ def _body_lines(node: syntax.Loop, head: ast.expr) -> range:
 def _bound_by_head(node: ast.For | ast.While) -> Iterator[str]:
     """Variables that a loop's head has bound when its body runs."""
     return syntax.plain_names(node.target) if isinstance(node, ast.For) else iter(())
-
-
-def _call_each(site: int, iterable: ast.expr) -> ast.Call:
-    new = Snippets(iterable)
-    return new.call("each", new.constant(site), iterable)
-
-
-def _head(node: ast.For | ast.While) -> ast.expr | ast.stmt:
-    """What a tracer sees a loop come back to."""
-    return node if isinstance(node, ast.For) else node.test
 
 
 def _end(node: ast.stmt) -> int:
