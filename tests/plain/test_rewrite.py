@@ -1156,10 +1156,7 @@ def test_a_tracer_sees_each_line_as_often_as_in_bare_python():
                 continue
             step(x)
         x = 0
-        while (
-            step(x) < n
-            and n
-        ):
+        while step(x) < n and n:
             x += 1
             if x == 2:
                 continue
