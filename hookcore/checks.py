@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -35,7 +36,7 @@ class Declared:
         before: Plugins that start after it.
         after: Plugins that start before it.
         claims: Resources of which one plugin at a time has the say.
-        every: Event to n: only each n-th one is wanted.
+        every: Event to n: only each n-th one is wanted, counted through the run and its resumes.
         at_most_every: Event to the seconds that lie between two at least.
         autoload: Whether being installed is enough.
     """
@@ -95,8 +96,13 @@ def declared(plugin: Any) -> Declared:
         for event, rate in rates.items():
             if event not in EVENTS:
                 raise Refused(f"{word} names no event: {event!r}", nearest(str(event), EVENTS))
-            if not isinstance(rate, kinds) or isinstance(rate, bool) or rate <= 0:
-                raise Refused(f"{word}[{event!r}] cannot be {rate!r}", "it is a positive number")
+            if (
+                not isinstance(rate, kinds)
+                or isinstance(rate, bool)
+                or not 0 < rate < math.inf
+            ):
+                kind = "whole number from 1 on" if word == "every" else "number of seconds over 0"
+                raise Refused(f"{word}[{event!r}] cannot be {rate!r}", f"it is a {kind}")
     if not isinstance(words.get("autoload", True), bool):
         raise Refused(f"autoload cannot be {words['autoload']!r}", "it is True or False")
     return Declared(**words)

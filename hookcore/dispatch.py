@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,25 @@ class Dispatch:
             self._manager.unregister(name=plugin)
             self.freeze()
 
+    @property
+    def counted(self) -> dict[str, dict[str, int]]:
+        """By plugin and event, how many events went by since the last one that was wanted.
+
+        Of those of which only each n-th one is wanted: where a resume counts on.
+        """
+        found: dict[str, dict[str, int]] = {}
+        for (plugin, event), rate in self._rates.items():
+            if rate.counts:
+                found.setdefault(plugin, {})[event] = rate.seen
+        return found
+
+    def count_on(self, counted: Mapping[str, Mapping[str, int]]) -> None:
+        """Go on from another run's :attr:`counted`, as far as it is still asked for."""
+        for (plugin, event), rate in self._rates.items():
+            seen = counted.get(plugin, {}).get(event)
+            if seen is not None:
+                rate.count_on(seen)
+
     def own(self, work: str) -> AbstractContextManager[None]:
         """A piece of hookcore's own work, for the ledger where there is one."""
         return contextlib.nullcontext() if self.ledger is None else self.ledger.own(work)
@@ -129,6 +148,8 @@ class Dispatch:
         record = next((record for record in self._order if record.name == plugin), None)
         if record is None or not self._manager.has_plugin(plugin):
             return  # it has been switched off since it asked
+        if self.ledger is not None:
+            function = self.ledger.measured(record, what, function)
         previous, self.speaker = self.speaker, plugin
         try:
             function()
@@ -240,6 +261,15 @@ class _Rate:
         self._every, self._seconds = every, seconds
         self.seen = 0
         self.last = time.monotonic()
+
+    @property
+    def counts(self) -> bool:
+        """Whether only each n-th event is wanted."""
+        return self._every > 1
+
+    def count_on(self, seen: int) -> None:
+        """So many events went by since the last one that was wanted; ``n`` may be another now."""
+        self.seen = seen % self._every
 
     def conditions(self, name: str) -> Iterator[tuple[list[str], list[str]]]:
         """Code: what ends in an ``if``, and what its body begins with.

@@ -35,6 +35,7 @@ class Life:
         in_epoch: Whether an epoch is open.
         in_batch: Whether a batch is open.
         in_validation: Whether a validation is open.
+        validation_batch: Index of its batch, from 0; -1 before the first.
         cut_short: Whether a stop has ended the current or last fit.
         attention: Whether the next head must look at something: a stop, a signal, an error that
             waits, a checkpoint to take. Heads read this one flag.
@@ -55,7 +56,7 @@ class Life:
         self.cut_short = False
         self.attention = False
         self._in_validation_batch = False
-        self._validation_batch = -1
+        self.validation_batch = -1
         self._validation_values: dict[str, Any] = {}
         self._capture: str | None = None
         self._errands: deque[tuple[str, Callable[[], object]]] = deque()
@@ -148,7 +149,7 @@ class Life:
         if self.signals is not None and not fit.observed:  # else no head will come for them
             self.signals.install()
         if self._ledger is not None:
-            self._ledger.training_began()
+            self._ledger.training_began(fit)
         if self.events.on_train_start is not None:
             self.events.on_train_start(self.run, fit)
         if self.run.stopped is not None:
@@ -165,7 +166,7 @@ class Life:
         if self.events.on_train_end is not None:
             self.events.on_train_end(self.run, fit, how)
         if self._ledger is not None:
-            self._ledger.training_ended(fit.batches)
+            self._ledger.training_ended(fit)
         fit.loaders = ()  # their workers end when the loop's own names let go of them
         self.fit = None
         if self._capture is not None and how not in ("exception", "exit"):
@@ -211,6 +212,8 @@ class Life:
         self.in_batch = False
         if how == "finished":
             fit.batches += 1
+        elif self._ledger is not None:
+            self._ledger.batch_left()
         if self.events.on_batch_end is not None:
             self.events.on_batch_end(self.run, fit, fit.batch, how)
 
@@ -220,7 +223,7 @@ class Life:
         """A trained model begins to be evaluated."""
         assert self.fit is not None and not self.in_validation
         self.in_validation = self.fit.in_validation = True
-        self._validation_batch = -1
+        self.validation_batch = -1
         self._validation_values.clear()
         if self.events.on_validation_start is not None:
             self.events.on_validation_start(self.run, self.fit)
@@ -229,9 +232,9 @@ class Life:
         """A batch of the validation begins; the one before ends, should it still be open."""
         self.end_validation_batch()
         self._in_validation_batch = True
-        self._validation_batch += 1
+        self.validation_batch += 1
         if self.events.on_validation_batch_start is not None:
-            self.events.on_validation_batch_start(self.run, self.fit, self._validation_batch)
+            self.events.on_validation_batch_start(self.run, self.fit, self.validation_batch)
 
     def end_validation_batch(self) -> None:
         """The validation's batch is done."""
@@ -239,7 +242,7 @@ class Life:
             return
         self._in_validation_batch = False
         if self.events.on_validation_batch_end is not None:
-            self.events.on_validation_batch_end(self.run, self.fit, self._validation_batch)
+            self.events.on_validation_batch_end(self.run, self.fit, self.validation_batch)
 
     def end_validation(self, values: Mapping[str, Any] | None = None) -> None:
         """The validation is over, with the metrics that arrived in it."""

@@ -114,6 +114,53 @@ def test_several_fits_are_one_account(capsys):
     assert rows(said)["quick", "on_train_end"]["calls"] == 2
 
 
+def test_what_runs_outside_a_fit_is_no_share_of_it(capsys):
+    """Shares are of the training's time, and together no more than all of it."""
+    early = plugin("early", {
+        "on_run_start": lambda self: time.sleep(0.05),
+        "on_run_end": lambda self: time.sleep(0.05),
+        "on_batch_end": lambda self: None,
+    })  # fmt: skip
+    with hookcore.run(plugins=[early], cost=True, **OTHERS):
+        train()
+    said = capsys.readouterr().err
+    found = rows(said)
+    for event in ("on_run_start", "on_run_end"):
+        assert found["early", event]["each"] >= 50_000
+        assert (found["early", event]["batch"], found["early", event]["share"]) == ("-", "-")
+    shares = [float(row["share"].rstrip("%")) for row in found.values() if row["share"] != "-"]
+    assert sum(shares) <= 100
+    assert float(re.search(r"plugins: (\S+)%", said)[1]) <= 100
+
+
+def test_what_a_plugin_has_a_head_call_is_on_its_account(capsys):
+    """It takes the training's time like a hook."""
+
+    def on_epoch_end(self, run, epoch):
+        if epoch < 3:
+            run.at_head(lambda: time.sleep(0.01), by=self.name)
+
+    late = plugin("late", {"on_epoch_end": on_epoch_end})
+    with hookcore.run(plugins=[late], cost=True, **OTHERS):
+        train()
+    found = rows(capsys.readouterr().err)["late", "at_head"]
+    assert found["calls"] == 3
+    assert found["each"] >= 10_000
+
+
+def test_batches_that_are_left_in_the_middle_count_too(capsys):
+    """What a batch takes is not told of fewer than there were."""
+    quick = plugin("quick", {"on_batch_end": busy(0)})
+    with hookcore.run(plugins=[quick], cost=True, **OTHERS):
+        for _ in epochs(range(4)):
+            for batch in batches(range(9)):
+                if batch == 2:
+                    break
+    said = capsys.readouterr().err
+    assert "cost: 12 batches in" in said
+    assert rows(said)["quick", "on_batch_end"]["calls"] == 12
+
+
 def test_data_that_comes_late_is_a_share(capsys):
     """What the head of the batch loop waits for, listeners aside."""
 
@@ -130,6 +177,28 @@ def test_data_that_comes_late_is_a_share(capsys):
     said = capsys.readouterr().err
     share = int(re.search(r"waiting for data: (\d+)%", said)[1])
     assert 10 <= share <= 90, said
+
+
+def test_the_start_of_a_pass_is_waiting_for_data(capsys):
+    """Where it starts its workers, say; of the first pass nobody knows yet."""
+
+    class Data:
+        def __iter__(self):
+            time.sleep(0.02)
+            return iter(range(2))
+
+    with hookcore.run(cost=True, **OTHERS):
+        for _ in epochs(range(4)):
+            for _ in batches(Data()):
+                pass
+    assert int(re.search(r"waiting for data: (\d+)%", capsys.readouterr().err)[1]) > 50
+
+
+def test_a_loop_that_counts_waits_for_no_data(capsys):
+    """What its body fetches is not told apart, and not called nothing."""
+    with hookcore.run(cost=True, **OTHERS):
+        train(2, 3, body=lambda: time.sleep(0.001))
+    assert "waiting for data: not known (no `for` over data)" in capsys.readouterr().err
 
 
 def test_a_run_without_a_training_has_its_table(capsys):
@@ -189,7 +258,7 @@ def test_an_interrupt_inside_a_hook_goes_through(capsys):
     ):
         train()
     assert rows(capsys.readouterr().err)["asked", "on_run_end"]["calls"] == 1
-    assert not run.control.dispatch.ledger.meter.watching
+    assert not run.control.dispatch.ledger.meter.here.watching
 
 
 def test_only_rank_zero_speaks(capsys, monkeypatch):
@@ -212,6 +281,24 @@ def test_logging_from_another_thread_is_no_harm(capsys):
     found = rows(capsys.readouterr().err)
     assert found["quick", "on_log"]["calls"] == 50
     assert found["quick", "on_batch_end"]["calls"] == 400
+
+
+def test_what_another_thread_does_is_not_taken_off_this_one_s(capsys):
+    """Both ran all of the time, whichever began and ended inside the other."""
+
+    def log_from_aside(self, run):
+        other = threading.Thread(target=lambda: run.log(x=1.0))
+        other.start()
+        time.sleep(0.03)
+        other.join()
+
+    on_log = {"on_log": lambda self: time.sleep(0.02)}
+    aside = plugin("aside", {**on_log, "on_epoch_end": log_from_aside})
+    with hookcore.run(plugins=[aside], cost=True, **OTHERS):
+        train(3, 2)
+    found = rows(capsys.readouterr().err)
+    assert found["aside", "on_epoch_end"]["each"] >= 30_000
+    assert found["aside", "on_log"]["each"] >= 20_000
 
 
 # -- the budget ------------------------------------------------------------------------------
@@ -266,6 +353,23 @@ def test_a_batch_is_seen_whole_or_not_at_all():
     assert seen[::2] == [("start", batch) for _, batch in seen[1::2]]
     assert [word for word, _ in seen] == ["start", "end"] * (len(seen) // 2)
     assert len(seen) < 60
+
+
+def test_batches_of_a_validation_are_rested_in_one_by_one(capsys):
+    """A long one is not heard to its end, nor missed from its start."""
+    slow = plugin("slow", {"on_validation_batch_end": busy(0.03)})
+    with hookcore.run(plugins=[slow], budget="1%", only=[]) as run:
+        for _ in epochs(range(2)):
+            for _ in batches(range(3)):
+                pass
+            with validation():
+                for _ in range(50):
+                    run.control.start_validation_batch()
+                    run.control.end_validation_batch()
+                    time.sleep(0.001)
+    assert 1 <= len(slow.calls) < 20
+    rested = f"rested in {100 - len(slow.calls)} of 100 batches"
+    assert rested in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("role", ["control", "persist"])
@@ -346,6 +450,86 @@ def test_a_read_of_a_tensor_is_its_reader_s(lab, capsys):
     )
     assert found["looks", "on_batch_end"]["reads"] == 0
     assert "on an accelerator each one waits" in said
+
+
+LOOKS = {
+    "a text": 'f"{t.sum():.3f}"',
+    "a picture": "str(t)",
+    "percent": "'%.1f' % t.sum()",
+    "a test": "1 if t.sum() == 3 else 2",
+    "a place": "[5, 6][t.argmin()]",
+    "bounds": "t[: t.argmin()]",
+    "a mask": "t[t > 0]",
+    "places": "torch.where(t > 0)",
+    "nonzero": "t.nonzero()",
+    "values": "t.unique()",
+    "chosen": "torch.masked_select(t, t > 0)",
+    "membership": "1.0 in t",
+    "a list": "t.tolist()",
+    "an array": "t.numpy()",
+    "NumPy's own way": "numpy.asarray(t)",
+}
+
+
+def reads(lab, capsys, look):
+    """Calls of a hook that looks so at a tensor, and the reads on its account."""
+    module = lab.module(f"{LOOP}\ndef look(t):\n    {look}\n")
+    looks = plugin(
+        "looks",
+        {"on_backward_end": lambda self, loss: module.look(loss.detach() * module.torch.ones(3))},
+    )
+    lab.play(module.train, plugins=[looks], quiet=True, settings={"cost": True})
+    found = rows(capsys.readouterr().err)["looks", "on_backward_end"]
+    return found["calls"], found["reads"]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_read_is_one_however_it_is_written(lab, capsys, look):
+    """Each of these waits for the device where the tensor lives on one."""
+    source = LOOKS[look]
+    if "numpy" in source:
+        pytest.importorskip("numpy")
+        source = f"import numpy; {source}"
+    called, read = reads(lab, capsys, source)
+    assert read == called > 0
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "look", ["t * 2", "t.shape", "t.double()", "t[1:]", "t[t.argmin()]", "torch.where(t > 0, t, 0)"]
+)
+def test_what_leaves_the_values_alone_is_no_read(lab, capsys, look):
+    """Arithmetic, shapes, slices and choices by place are queued like the training's own work."""
+    called, read = reads(lab, capsys, look)
+    assert called > 0
+    assert read == 0
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("way", "count"),
+    [
+        ("far.to('cpu')", 1),
+        ("near.copy_(far)", 1),
+        ("far.to(torch.float64)", 0),
+        ("near.to(torch.float64)", 0),
+    ],
+)
+def test_a_way_home_is_a_read(lab, way, count):
+    """Of a tensor on an accelerator, here one that torch only pretends to have."""
+    from torch._subclasses import FakeTensorMode
+
+    from hookcore.ledger.account import Meter
+    from hookcore.plain.taps.reads import Reads
+
+    module = lab.module(f"def go(far, near):\n    {way}\n")
+    meter = Meter()
+    with FakeTensorMode():
+        far, near = (module.torch.empty(3, device=where) for where in ("cuda", "cpu"))
+        with Reads(meter):
+            module.go(far, near)
+    assert meter.here.reads == count
 
 
 @pytest.mark.torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from time import perf_counter_ns
 from typing import Any
@@ -15,33 +16,48 @@ class Account:
         event: The event, or what the work is.
         calls: How often it ran.
         ns: Nanoseconds in it, without those of hooks that it led to.
+        training_ns: Of these, the ones of calls that began inside a fit.
         reads: Tensors' values that it read, each of which waits for the device it lives on.
     """
 
-    __slots__ = ("calls", "event", "ns", "plugin", "reads")
+    __slots__ = ("calls", "event", "ns", "plugin", "reads", "training_ns")
 
     def __init__(self, plugin: str, event: str) -> None:
         self.plugin, self.event = plugin, event
-        self.calls = self.ns = self.reads = 0
+        self.calls = self.ns = self.training_ns = self.reads = 0
+
+
+class Tally(threading.local):
+    """What is counted in one thread: a span of another one is no part of this one's.
+
+    Attributes:
+        reads: Tensors' values read so far; whoever watches them counts here.
+        watching: Whether they are watched.
+        inner_ns: Nanoseconds of the spans that are over, inside the one that is open.
+        inner_reads: Reads of the same.
+    """
+
+    reads = 0
+    watching = False
+    inner_ns = 0
+    inner_reads = 0
 
 
 class Meter:
     """What the spans of one run share.
 
     Attributes:
-        reads: Tensors' values read so far; whoever watches them counts here.
+        here: The calling thread's tally.
         watch: A context in which reads are counted; None where there are no tensors.
-        watching: Whether it is entered.
-        inner_ns: Nanoseconds of the spans that are over, inside the one that is open.
-        inner_reads: Reads of the same.
+        in_fit: Whether a fit is open.
     """
 
-    __slots__ = ("inner_ns", "inner_reads", "reads", "watch", "watching")
+    __slots__ = ("here", "in_fit", "watch")
 
     def __init__(self) -> None:
-        self.reads = self.inner_ns = self.inner_reads = 0
+        self.here = Tally()
         self.watch: AbstractContextManager[Any] | None = None
-        self.watching = False
+        self.in_fit = False
 
 
 class Span:
@@ -53,33 +69,35 @@ class Span:
         watches: Whether reads are counted in it.
     """
 
-    __slots__ = ("_account", "_began", "_meter", "_outer", "_reads", "_watch")
+    __slots__ = ("_account", "_began", "_in_fit", "_outer", "_reads", "_tally", "_watch")
 
     def __init__(self, meter: Meter, account: Account, *, watches: bool = True) -> None:
-        self._meter, self._account = meter, account
-        self._watch = meter.watch if watches and not meter.watching else None
+        self._tally, self._account = meter.here, account
+        self._watch = meter.watch if watches and not meter.here.watching else None
+        self._in_fit = meter.in_fit
         self._outer = (0, 0)
         self._reads = self._began = 0
 
     def __enter__(self) -> None:
-        meter = self._meter
+        tally = self._tally
         if self._watch is not None:
             self._watch.__enter__()
-            meter.watching = True
-        self._outer = meter.inner_ns, meter.inner_reads
-        meter.inner_ns = meter.inner_reads = 0
-        self._reads = meter.reads
+            tally.watching = True
+        self._outer = tally.inner_ns, tally.inner_reads
+        tally.inner_ns = tally.inner_reads = 0
+        self._reads = tally.reads
         self._began = perf_counter_ns()
 
     def __exit__(self, *error: object) -> None:
         took = perf_counter_ns() - self._began
-        meter, account = self._meter, self._account
-        reads = meter.reads - self._reads
+        tally, account = self._tally, self._account
+        reads, own = tally.reads - self._reads, took - tally.inner_ns
         account.calls += 1
-        account.ns += took - meter.inner_ns
-        account.reads += reads - meter.inner_reads
-        meter.inner_ns = self._outer[0] + took
-        meter.inner_reads = self._outer[1] + reads
+        account.ns += own
+        account.training_ns += own if self._in_fit else 0
+        account.reads += reads - tally.inner_reads
+        tally.inner_ns = self._outer[0] + took
+        tally.inner_reads = self._outer[1] + reads
         if self._watch is not None:
-            meter.watching = False
+            tally.watching = False
             self._watch.__exit__(None, None, None)

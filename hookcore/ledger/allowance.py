@@ -17,11 +17,12 @@ class Allowance:
         tell: Called when it rests for the first time.
 
     Attributes:
-        rested: Batches in which the observer was not called.
+        batches: Batches in which the observer had something to hear.
+        rested: Those of them in which it was not called.
     """
 
     def __init__(self, share: float, tell: Callable[[], None]) -> None:
-        self.rested = 0
+        self.batches = self.rested = 0
         self._share, self._tell = share, tell
         self._left = share * SAVED_UP
         self._filled_at = perf_counter_ns()
@@ -42,6 +43,7 @@ class Allowance:
         """
         if batch != self._batch:
             self._batch = batch
+            self.batches += 1
             now = perf_counter_ns()
             filled = self._left + self._share * (now - self._filled_at)
             self._left, self._filled_at = min(self._share * SAVED_UP, filled), now

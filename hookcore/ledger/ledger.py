@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container
 from contextlib import AbstractContextManager
 from time import perf_counter_ns
@@ -13,6 +14,7 @@ from hookcore.ledger.allowance import Allowance
 if TYPE_CHECKING:
     from hookcore.life import Life
     from hookcore.plugins import PluginRecord
+    from hookcore.training import Fit
 
 OFTEN = frozenset({
     "on_batch_start", "on_batch_end", "on_forward_start", "on_forward_end", "on_backward_start",
@@ -33,9 +35,10 @@ class Ledger:
     Attributes:
         budget: As given.
         meter: What is measured; where there are tensors, the host gives it a watch.
-        data: Waiting for the next batch, where the batch loop is a ``for``.
+        data: Waiting for the next batch, where the batch loop is a ``for`` over data.
         training_ns: Nanoseconds of the fits that are over.
-        batches: Batches of these.
+        batches: Batches that were trained in them, those that were left in the middle among them.
+        steps: Optimizer steps in them.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Ledger:
         self.meter = Meter()
         self.data = Account("hookcore", "data")
         self.training_ns = 0
-        self.batches = 0
+        self.batches = self.steps = 0
         self._tell_over = tell_over
         self._accounts: dict[tuple[str, str], Account] = {}
         self._allowances: dict[str, Allowance] = {}
@@ -60,7 +63,7 @@ class Ledger:
         self._life = life
 
     def measured(
-        self, record: PluginRecord, event: str, function: Callable[..., None]
+        self, record: PluginRecord, event: str, function: Callable[..., object]
     ) -> Callable[..., None]:
         """A hook that keeps its account, and rests where its plugin's budget is spent."""
         account, meter = self._account(record.name, event), self.meter
@@ -91,14 +94,23 @@ class Ledger:
         """The batch loop is at its head; what listeners do there is theirs."""
         return Span(self.meter, self.data, watches=False)
 
-    def training_began(self) -> None:
-        """A fit begins."""
+    def training_began(self, fit: Fit) -> None:
+        """A fit begins; a resumed one has batches and steps of its earlier life."""
         self._began = perf_counter_ns()
+        self.meter.in_fit = True
+        self.batches -= fit.batches
+        self.steps -= fit.step
 
-    def training_ended(self, batches: int) -> None:
-        """A fit is over, of so many batches."""
+    def batch_left(self) -> None:
+        """A batch was not finished: the fit does not count it."""
+        self.batches += 1
+
+    def training_ended(self, fit: Fit) -> None:
+        """A fit is over."""
         self.training_ns += perf_counter_ns() - self._began
-        self.batches += batches
+        self.meter.in_fit = False
+        self.batches += fit.batches
+        self.steps += fit.step
 
     # -- when it is read -------------------------------------------------------------------
 
@@ -106,26 +118,28 @@ class Ledger:
     def accounts(self) -> list[Account]:
         """Whatever ran: the dearest plugin first, and of it the dearest event."""
         used = [account for account in self._accounts.values() if account.calls]
-        return sorted(used, key=lambda a: (-self.taken(a.plugin), a.plugin, -a.ns))
+        whole = Counter[str]()
+        for account in used:
+            whole[account.plugin] += account.ns
+        return sorted(used, key=lambda a: (-whole[a.plugin], a.plugin, -a.ns))
 
     def taken(self, plugin: str, events: Container[str] | None = None) -> int:
-        """Nanoseconds that a plugin took, in all its events or in some."""
+        """Nanoseconds of the fits that a plugin took, in all its events or in some."""
         return sum(
-            account.ns
+            account.training_ns
             for (owner, event), account in self._accounts.items()
             if owner == plugin and (events is None or event in events)
         )
 
-    def over_budget(self) -> list[tuple[PluginRecord, float, int]]:
-        """Plugins whose hooks in batches took more than the budget: share, batches rested."""
+    def over_budget(self) -> list[tuple[PluginRecord, float, Allowance | None]]:
+        """Plugins whose hooks in batches took more than the budget: share, and how they rested."""
         found = []
         for name, record in self._records.items():
             allowance = self._allowances.get(name)
-            rested = 0 if allowance is None else allowance.rested
             share = self.taken(name, OFTEN) / max(self.training_ns, 1)
             over = record.role != "observe" and self.budget is not None and share > self.budget
-            if rested or (over and self.training_ns):
-                found.append((record, share, rested))
+            if over if allowance is None else allowance.rested:
+                found.append((record, share, allowance))
         return found
 
     # -- inside ----------------------------------------------------------------------------
@@ -144,7 +158,7 @@ class Ledger:
         elapsed = self.training_ns + perf_counter_ns() - self._began
         self._tell_over(record, self.taken(record.name, OFTEN) / elapsed)
 
-    def _batch(self, event: str) -> tuple[int, int, int] | None:
+    def _batch(self, event: str) -> tuple[int, ...] | None:
         """The batch that a call belongs to, or None where it must come through.
 
         What is logged outside a batch is an epoch's or a validation's, and comes once.
@@ -154,4 +168,7 @@ class Ledger:
             return None
         if event == "on_log" and (life.in_validation or not life.in_batch):
             return None
-        return life.fit.index, life.fit.epoch, life.fit.batch
+        batch = life.fit.index, life.fit.epoch, life.fit.batch
+        if life.in_validation:
+            return *batch, life.fit.validations, life.validation_batch
+        return batch

@@ -201,15 +201,15 @@ class Recognition:
         elif host.pending is not None:
             host.pending.missed(fit)
         life.start_fit(fit)
-        if resumed is not None and life.events.on_resume is not None:
-            life.events.on_resume(host.run, fit, resumed.position)
+        if resumed is not None:
+            resumed.fit_began(fit)
         fit.replaying = True
         outer, batch = roles.outer, roles.batch
 
         def start_epoch(index: int) -> None:
             life.start_epoch()
             if resumed is not None and index == outer.first:
-                fit.batch = resumed.position.get("batch", 0) - 1
+                resumed.epoch_began(fit)
 
         if outer is batch:
             self._replay_one_level(roles)

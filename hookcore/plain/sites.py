@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from operator import length_hint
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal
@@ -179,15 +180,25 @@ class BatchLoop(ForLoop):
 
 
 class MeasuredBatchLoop(BatchLoop):
-    """A batch loop of a run that keeps account: what its head takes is waiting for data."""
+    """A batch loop of a run that keeps account: what its head takes is waiting for data.
+
+    To that belongs what begins a pass, a loader's workers say. A loop that counts has no data.
+    """
 
     __slots__ = ()
 
+    def __iter__(self) -> ForLoop:
+        with self._waiting():
+            return super().__iter__()
+
     def __next__(self) -> Any:
+        with self._waiting():
+            return super().__next__()
+
+    def _waiting(self) -> AbstractContextManager[None]:
         ledger = self.host.life.dispatch.ledger
         assert ledger is not None
-        with ledger.waiting():
-            return super().__next__()
+        return contextlib.nullcontext() if counts(self) else ledger.waiting()
 
 
 class WhileLoop(Loop):

@@ -95,7 +95,8 @@ class Snapshot:
             head and the loop inside needs to run again. One, which holds nothing, at a head of the
             outermost loop.
         rng: The states of all random generators.
-        plugins: ``{"version": ..., "state": ...}`` for each plugin that has a state.
+        plugins: ``{"version": ..., "state": ...}`` for each plugin that has a state, and
+            ``"counted"`` for one that wants each n-th event.
         metrics: The latest metrics, as floats.
         notes: What was not captured, and why.
     """

@@ -71,9 +71,9 @@ def instrumented() -> Any:
 
     Its attribute ``instrumented`` can take them back.
     """
-    folder = Path(tempfile.mkdtemp(prefix="bench-loops-"))
-    module = module_of(folder, "bench_loops", Path(loops.__file__).read_text())
-    module.instrumented = hookcore.instrument(module.train)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        module = module_of(Path(folder), "bench_loops", Path(loops.__file__).read_text())
+        module.instrumented = hookcore.instrument(module.train)
     return module
 
 

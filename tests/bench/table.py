@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +171,12 @@ def empty_body(rounds: int, batches: int = 20_000) -> dict[str, float]:
     return {name: statistics.median(taken) for name, taken in found.items()}
 
 
-def _quiet_four() -> Any:
-    where = {"checkpoint": {"directory": tempfile.mkdtemp(prefix="bench-")}}
-    return hookcore.run(only=ours.PLUGINS, options=where, quiet=True)
+@contextlib.contextmanager
+def _quiet_four() -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        where = {"checkpoint": {"directory": folder}}
+        with hookcore.run(only=ours.PLUGINS, options=where, quiet=True):
+            yield
 
 
 def importing(rounds: int) -> float:

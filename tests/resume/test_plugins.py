@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import ClassVar
 
 import pytest
+
+import hookcore
 
 torch = pytest.importorskip("torch")
 earlystop = pytest.importorskip("hookcore_earlystop")
@@ -118,3 +121,49 @@ def test_counters_and_time_go_on(bench, keeper, tmp_path):
     ends = [{name: of[-1][name] for name in counted if name in of[-1]} for of in rows]
     assert ends[0] == ends[1]
     assert rows[0][-1]["elapsed"] < 1000 < rows[1][-1]["elapsed"]
+
+
+class Sometimes:
+    """Wants some events only, and keeps no state."""
+
+    name = "sometimes"
+    every: ClassVar = {
+        "on_batch_end": 3, "on_optimizer_step_end": 5, "on_epoch_start": 2, "on_epoch_end": 2,
+    }  # fmt: skip
+
+    def __init__(self):
+        self.seen, self.at = [], {}
+
+    @hookcore.hookimpl
+    def on_batch_end(self, fit, batch):
+        self.seen.append(("batch", fit.epoch, batch))
+
+    @hookcore.hookimpl
+    def on_optimizer_step_end(self, fit):
+        self.seen.append(("step", fit.step))
+
+    @hookcore.hookimpl
+    def on_epoch_start(self, epoch):
+        self.seen.append(("start", epoch))
+
+    @hookcore.hookimpl
+    def on_epoch_end(self, epoch):
+        self.seen.append(("end", epoch))
+
+    @hookcore.hookimpl
+    def on_checkpoint_save(self, fit):
+        self.at[fit.batches] = len(self.seen)
+
+
+@pytest.mark.parametrize("heads", ["all", "epochs"])
+def test_who_wants_each_nth_event_gets_the_same_ones(bench, keeper, heads):
+    """The count goes on: no call is left out, none comes twice, wherever the run was left."""
+    bench.load(LOOP)
+    whole = Sometimes()
+    saved = bench.call(keeper(heads), plugins=[whole]).keeper.saved
+    assert len(saved) >= 6
+    for number in list(saved)[:-1]:
+        after = Sometimes()
+        again = bench.call(keeper(start=copy.deepcopy(saved[number])), plugins=[after])
+        assert again.keeper.resumed is not None
+        assert after.seen == whole.seen[whole.at[number] :], number

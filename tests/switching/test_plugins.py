@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import subprocess
 import sys
 import time
@@ -466,9 +467,11 @@ def test_plugins_compare_by_identity():
         ({"before": 3}, "before cannot be 3"),
         ({"claims": (1,)}, "claims cannot be"),
         ({"every": {"on_batch_endd": 3}}, "did you mean 'on_batch_end'"),
-        ({"every": {"on_batch_end": 0}}, "positive"),
-        ({"every": {"on_batch_end": 1.5}}, "positive"),
-        ({"at_most_every": {"on_batch_end": True}}, "positive"),
+        ({"every": {"on_batch_end": 0}}, "a whole number from 1 on"),
+        ({"every": {"on_batch_end": 1.5}}, "a whole number from 1 on"),
+        ({"at_most_every": {"on_batch_end": True}}, "a number of seconds over 0"),
+        ({"at_most_every": {"on_batch_end": math.inf}}, "cannot be inf"),
+        ({"at_most_every": {"on_batch_end": math.nan}}, "cannot be nan"),
         ({"every": 50}, "maps events"),
         ({"autoload": "no"}, "autoload cannot be 'no'"),
     ],

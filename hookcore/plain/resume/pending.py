@@ -247,6 +247,24 @@ class Pending:
         elif len(self._levels) > 1 or fit.samples is not None:
             fit.samples = position["samples"] + (fit.samples or 0)
 
+    def fit_began(self, fit: Fit) -> None:
+        """The fit goes on."""
+        life = self._host.life
+        if len(self._levels) == 1:
+            self._count_on()
+        if life.events.on_resume is not None:
+            life.events.on_resume(self._host.run, fit, self.position)
+
+    def epoch_began(self, fit: Fit) -> None:
+        """Its first epoch has begun, or goes on: then that start has been counted before."""
+        fit.batch = self.position.get("batch", 0) - 1
+        if len(self._levels) > 1:
+            self._count_on()
+
+    def _count_on(self) -> None:
+        saved = self._snapshot.plugins.items()
+        self._host.life.dispatch.count_on({name: of.get("counted", {}) for name, of in saved})
+
     def check_batches(self, loop: Loop) -> None:
         """The fit's loop over batches is known, before its first step.
 
@@ -327,8 +345,8 @@ class Pending:
     def _load_plugins(self) -> None:
         for record in self._host.run.plugins:
             load = getattr(record.plugin, "load_state_dict", None)
-            saved = self._snapshot.plugins.get(record.name)
-            if record.status != "active" or load is None or saved is None:
+            saved = self._snapshot.plugins.get(record.name, {})
+            if record.status != "active" or load is None or "state" not in saved:
                 continue
             try:
                 load(saved["state"])

@@ -133,12 +133,20 @@ def verdict(host: Plain, *, inside: bool = False) -> Concern | None:
 
 
 def plugin_states(host: Plain) -> dict[str, dict[str, Any]]:
-    """States of the plugins that have one."""
-    states = {}
+    """States of the plugins that have one, and where those stand that want each n-th event."""
+    states: dict[str, dict[str, Any]] = {}
+    counted = host.life.dispatch.counted
     for record in host.run.plugins:
+        if record.status != "active":
+            continue
+        found: dict[str, Any] = {}
         take = getattr(record.plugin, "state_dict", None)
-        if record.status == "active" and take is not None:
-            states[record.name] = {"version": record.version, "state": take()}
+        if take is not None:
+            found["state"] = take()
+        if record.name in counted:
+            found["counted"] = counted[record.name]
+        if found:
+            states[record.name] = {"version": record.version, **found}
     return states
 
 

@@ -11,12 +11,21 @@ from torch.overrides import TorchFunctionMode
 if TYPE_CHECKING:
     from hookcore.ledger.account import Meter
 
-_READS = frozenset({
-    torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu,
-    torch.Tensor.__bool__, torch.Tensor.__int__, torch.Tensor.__float__, torch.Tensor.__complex__,
-    torch.Tensor.__index__, torch.Tensor.__contains__, torch.Tensor.nonzero, torch.nonzero,
-    torch.equal, torch.Tensor.equal, torch.allclose, torch.Tensor.allclose, torch.is_nonzero,
-})  # fmt: skip
+_READS = frozenset(
+    getattr(holder, name)
+    for holder in (torch, torch.Tensor)
+    for name in (
+        # a value becomes Python's, a text or an array of NumPy's
+        "item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__complex__",
+        "__index__", "__contains__", "__format__", "__repr__", "__array__",
+        # a value decides what comes next
+        "equal", "allclose", "is_nonzero",
+        # how much there is of the result depends on it
+        "nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "bincount",
+    )
+    if hasattr(holder, name)
+)  # fmt: skip
+_MOVES = frozenset({torch.Tensor.to, torch.Tensor.type, torch.Tensor.copy_})
 
 
 class Reads(TorchFunctionMode):
@@ -41,11 +50,30 @@ class Reads(TorchFunctionMode):
     ) -> Any:
         """Count, and do what was asked for."""
         result = func(*args, **(kwargs or {}))
-        if func in _READS or (func is torch.Tensor.to and _came_home(args, result)):
-            self._meter.reads += 1
+        if (
+            func in _READS
+            or (func in _MOVES and _came_home(args, result))
+            or (func is torch.Tensor.__getitem__ and _is_by_value(args[1]))
+            or (func is torch.where and len(args) == 1 and not kwargs)
+        ):
+            self._meter.here.reads += 1
         return result
 
 
 def _came_home(args: tuple[Any, ...], result: Any) -> bool:
-    """Whether ``to`` has brought a tensor to the host."""
-    return bool(args) and result.device.type == "cpu" != args[0].device.type
+    """Whether a tensor was brought to the host; ``type()`` alone gives a text."""
+    if not isinstance(result, torch.Tensor) or result.device.type != "cpu":
+        return False
+    return any(isinstance(arg, torch.Tensor) and arg.device.type != "cpu" for arg in args)
+
+
+def _is_by_value(index: Any) -> bool:
+    """Whether a tensor's values say how much is taken: a mask, or a bound of a slice."""
+    for part in index if isinstance(index, tuple) else (index,):
+        if isinstance(part, slice):
+            bounds = (part.start, part.stop, part.step)
+            if any(isinstance(bound, torch.Tensor) for bound in bounds):
+                return True
+        elif isinstance(part, torch.Tensor) and part.dtype in (torch.bool, torch.uint8):
+            return True
+    return False
