@@ -19,6 +19,8 @@ class Changing(Dataset):
         self.torch = torch.Generator().manual_seed(3)
         self.numpy = numpy.random.default_rng(3)
         self.python = random.Random(3)
+        self.old = numpy.random.RandomState(3)
+        self.mixed = numpy.random.Generator(numpy.random.MT19937(3))
     def __len__(self):
         return 18
     def __getitem__(self, i):
@@ -51,7 +53,14 @@ RESTORED = {
         return self.seen + (last[0] if last else 0) + sum(self.words)
 """,
     "random generators": """
-        return torch.rand(3, generator=self.torch) + self.numpy.random() + self.python.random()
+        old = self.old.rand() + self.mixed.random()
+        old += self.numpy.random() + self.python.random()
+        return torch.rand(3, generator=self.torch) + old
+""",
+    "what goes by another name": """
+        words = self.words
+        words.append(i % 3)
+        return float(sum(words[-60:])) + len(words) / 9
 """,
 }
 
@@ -69,6 +78,80 @@ def test_what_is_small_and_plain_is_put_back_in_each_worker(check, kind, workers
 )
 def test_of_a_dataset_inside_another_too(check, dataset):
     check(loop("self.seen += 1; return self.seen", dataset=dataset), every=7)
+
+
+AROUND = """
+SEEN, COUNT = {{"n": 0}}, 0
+
+def tally(collate=torch.utils.data.default_collate):
+    calls = 0
+    def counted(items):
+        nonlocal calls
+        calls += 1
+        return collate(items) + calls / 10
+    return counted
+
+class Collate:
+    n = 0
+    def __call__(self, items):
+        self.n += 1
+        return torch.stack(items) + self.n / 10
+
+class Transform:
+    def __init__(self):
+        self.calls, self.mean, self.g = 0, 0.0, random.Random(1)
+    def __call__(self, x):
+        self.calls += 1
+        self.mean += x.sum().item()
+        return x + self.calls / 50 + self.mean / 100 + self.g.random()
+
+class Plain(Dataset):
+    def __init__(self, transforms):
+        self.transforms = transforms
+    def __len__(self):
+        return 18
+    def __getitem__(self, i):
+        global COUNT
+        x = torch.full((3,), i / 18)
+        for transform in self.transforms:
+            x = transform(x)
+        {counts}
+        return x
+
+def train():
+    model, optimizer = make()
+    loader = DataLoader(Plain([{transform}]), 4, shuffle=True, num_workers={workers}, {collate})
+    losses = []
+    for epoch in range(2):
+        for x in loader:
+            losses.append(update(model, optimizer, x))
+    return losses, total(model)
+"""
+READING = {
+    "a transform": ("Transform()", "pass", ""),
+    "a collate_fn": ("", "pass", "collate_fn=Collate()"),
+    "a function with a variable of its own": ("", "pass", "collate_fn=tally()"),
+    "globals": ("", 'SEEN["n"] += 1; COUNT += 1; x += SEEN["n"] / 10 + COUNT / 7', ""),
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("what", READING)
+def test_whatever_changes_as_data_is_read_goes_on(check, what, workers):
+    """Nobody but the DataLoader knows of it, in this process or in a worker."""
+    transform, counts, collate = READING[what]
+    check(
+        AROUND.format(transform=transform, counts=counts, collate=collate, workers=workers),
+        every=2,
+    )
+
+
+def test_what_a_worker_makes_for_itself_and_changes_is_named(check):
+    """A new worker would make it afresh."""
+    made = "self.last = self.last or Changing(); self.last.seen += 1; return self.last.seen"
+    _, saved = check(loop(made), skip=("partial",))
+    notes = [s.notes[0] for s in saved.values() if s.header.kind == "partial"]
+    assert notes and all("own copy of the dataset's last" in note for note in notes)
 
 
 CACHE = "self.cache.setdefault(i, torch.rand(3)); return self.cache[i]"

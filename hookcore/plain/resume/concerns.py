@@ -127,8 +127,9 @@ def _concern_of_copies(loader: Any, iterator: Any) -> Concern | None:
     if not lost:
         return None
     where = changed(loader.dataset).get(lost[0], type(loader.dataset).__name__)
+    what = lost[0].removeprefix(":") if ":" in lost[0] else f"the dataset's {lost[0]} ({where})"
     return Concern(
-        f"each worker changes its own copy of the dataset's {lost[0]} ({where})",
+        f"each worker changes its own copy of {what}",
         "keep no more there than a few numbers or texts, fill it before the loop, or leave "
         "num_workers at 0",
     )

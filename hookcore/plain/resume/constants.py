@@ -112,6 +112,22 @@ def read_before(outer: table.Site, inner: table.Site | None) -> Callable[[str], 
     return needed
 
 
+def touched(files: Iterable[table.File]) -> Callable[[str], bool]:
+    """Tells whether code of these files does more with an attribute of a name than read its items.
+
+    Args:
+        files: The project's.
+    """
+    changes = _changed_anywhere(tuple(sorted({file.source for file in files})))
+    names = changes.attributes | changes.handled
+    return lambda name: changes.dynamic or name in names
+
+
+def assigned(files: Iterable[table.File]) -> frozenset[str]:
+    """Attributes that code of these files assigns to, other than as an object is made."""
+    return frozenset(_changed_anywhere(tuple(sorted({f.source for f in files}))).attributes)
+
+
 def immutable(value: Any) -> bool:
     """Whether nothing can change it in place."""
     if type(value) is tuple:
@@ -183,6 +199,9 @@ def _reading(node: ast.AST) -> Iterable[ast.expr]:
         yield from node.args
     elif isinstance(node, (ast.For, ast.comprehension)):
         yield node.iter
+    elif isinstance(node, ast.Compare):
+        tests = zip(node.ops, node.comparators, strict=True)
+        yield from (part for test, part in tests if isinstance(test, (ast.In, ast.NotIn)))
 
 
 @attrs.define
@@ -192,6 +211,7 @@ class _Changes:
     Attributes:
         attributes: Attributes assigned, those that ``__init__`` gives its object apart.
         declared: Names declared global or nonlocal.
+        handled: Attributes that are used otherwise than to read an item or the length.
         exposed: Names of tensors whose memory is handed out.
         used: Names that functions mention.
         dynamic: Whether anything is changed by a name in a string.
@@ -199,6 +219,7 @@ class _Changes:
 
     attributes: set[str] = attrs.field(factory=set)
     declared: set[str] = attrs.field(factory=set)
+    handled: set[str] = attrs.field(factory=set)
     exposed: set[str] = attrs.field(factory=set)
     used: set[str] = attrs.field(factory=set)
     dynamic: bool = False
@@ -206,6 +227,7 @@ class _Changes:
     def add(self, other: _Changes) -> None:
         self.attributes |= other.attributes
         self.declared |= other.declared
+        self.handled |= other.handled
         self.exposed |= other.exposed
         self.used |= other.used
         self.dynamic = self.dynamic or other.dynamic
@@ -254,9 +276,13 @@ def _changed_in(source: str) -> _Changes:
     """Of one file: a module that is imported later has the others read no second time."""
     changes = _Changes()
     waiting: list[tuple[ast.AST, str | None]] = [(parse(source), None)]
+    reads: set[ast.expr] = set()
     while waiting:
         node, made = waiting.pop()
         changes.note(node, made)
+        reads.update(_reading(node))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            changes.handled.update(() if node in reads else (node.attr,))
         if isinstance(node, _SCOPES):
             made = _made_by(node)  # a function inside __init__ is called later
         waiting.extend((part, made) for part in ast.iter_child_nodes(node))

@@ -19,7 +19,6 @@ import torch
 from torch.utils.data import dataloader
 
 from hookcore.plain.resume import rng
-from hookcore.plain.resume.copies import changed
 from hookcore.plain.resume.loaders import (
     draws_from_a_generator,
     is_stateful,
@@ -28,7 +27,6 @@ from hookcore.plain.resume.loaders import (
     put_states,
     states_of,
 )
-from hookcore.plain.resume.stateful import has_state
 from hookcore.plain.resume.workers import Begin, Collate, Ship
 
 if TYPE_CHECKING:
@@ -341,8 +339,7 @@ def shipping(loader: Any, begin: Begin, passed: int = 0) -> Iterator[None]:
         yield
         return
     collate, init = loader.collate_fn, loader.worker_init_fn
-    changes = {} if is_stateful(loader) and has_state(loader.dataset) else changed(loader.dataset)
-    loader.collate_fn, loader.worker_init_fn = Collate(collate, changes), begin
+    loader.collate_fn, loader.worker_init_fn = Collate(collate), begin
     module, name = _named(loader)
     many = getattr(module, name)
     shipped = _with(Shipping, many)

@@ -259,7 +259,7 @@ class Feeds:
             return self.again(loader, original, wanted)
         streams, generators = rng.take(), states_of(loader)
         with contextlib.ExitStack() as undo:
-            undo.enter_context(shipping(loader, Begin(loader.worker_init_fn, kept)))
+            undo.enter_context(shipping(loader, Begin(loader, kept)))
             if kept is not None:
                 undo.enter_context(base_seed_drawn_before(loader))
                 _begin_kept(loader, kept)
@@ -311,7 +311,7 @@ def _from_state(
     loader: Any, original: _Iter, record: Mapping[str, Any], undo: contextlib.ExitStack
 ) -> Any:
     """An iterator that begins from its data's own state."""
-    undo.enter_context(shipping(loader, Begin(loader.worker_init_fn, record)))
+    undo.enter_context(shipping(loader, Begin(loader, record)))
     begin = beginning(loader, record["begun"])
     if begin is not None:
         undo.enter_context(after_base_seed(loader, begin))
@@ -332,7 +332,7 @@ def _read_again(
         passed, known = 0, {}
     elif loader.num_workers:
         undo.enter_context(lazily_from(loader, passed))
-    undo.enter_context(shipping(loader, Begin(loader.worker_init_fn, known), passed))
+    undo.enter_context(shipping(loader, Begin(loader, known), passed))
     return original(loader)
 
 

@@ -15,6 +15,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
+from hookcore.plain.resume.constants import touched
 from hookcore.plain.resume.flat import is_table
 from hookcore.plain.resume.slots import (
     DEFINED,
@@ -34,6 +35,9 @@ GRADIENT = " (gradient)"
 """What follows the path of a tensor whose gradient is kept on its own."""
 
 _DEPTH = 6
+_MANY = 4096
+"""Items of a part of data from which on it is not saved, unless the project's code handles it."""
+
 _OF_OPTIMIZERS = ("state", "param_groups", "defaults")
 _SILENT = (
     types.ModuleType, types.BuiltinFunctionType, type, torch.nn.Module, torch.device, torch.dtype,
@@ -78,7 +82,10 @@ class Reach:
         self.tensors: dict[str, torch.Tensor] = {}
         self.modules: dict[str, dict[str, Any]] = {}
         self._seen: dict[int, Any] = {}
+        files = tuple(files)
         self._project = dict.fromkeys((frame_module, *(file.module for file in files)))
+        self._touched = touched(files)
+        self._in_data = 0
         for name, value in names.items():
             self._visit(Slot(name, value, None), _DEPTH)
         for module in self._project:
@@ -104,6 +111,8 @@ class Reach:
 
     def _visit(self, slot: Slot, depth: int) -> None:
         value = slot.value
+        if self._in_data and self._is_only_read(slot):
+            return
         if is_table(value):
             self.slots[slot.path] = slot
             self.tables[slot.path] = None
@@ -128,10 +137,18 @@ class Reach:
                 self.loaders[slot.path] = value
             parts = list(parts_of(slot.path, value))
             self.owners[slot.path] = value
+            data = isinstance(value, (DataLoader, torch.utils.data.Dataset))
+            self._in_data += data
             for part in parts:
                 self._visit(part, depth - 1)
-            if not parts and not isinstance(value, _SILENT):
+            self._in_data -= data
+            if not parts and not self._in_data and not isinstance(value, _SILENT):
                 self.unknown[slot.path] = value
+
+    def _is_only_read(self, slot: Slot) -> bool:
+        """Whether it is a large part of data, of which nothing but items are read."""
+        name = slot.path.rpartition(".")[2].partition("[")[0]
+        return _is_large(slot.value) and not self._touched(name)
 
     def _visit_definition(self, path: str, value: Any, depth: int) -> None:
         """A function or a class: what it can reach, and what the project keeps on it."""
@@ -200,3 +217,15 @@ class Reach:
             return True
         self._seen[id(value)] = value
         return False
+
+
+def _is_large(value: Any) -> bool:
+    """Whether it has many items; a tensor that was changed in place is not taken for data."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() > _MANY and value._version == 0  # noqa: SLF001 - torch names no other way to ask
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
+        return all(map(_is_large, value))
+    size = getattr(value, "size", None)  # an array's
+    if not isinstance(size, int):
+        size = len(value) if isinstance(value, (list, tuple, dict, set, frozenset)) else 0
+    return size > _MANY

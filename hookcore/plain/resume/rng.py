@@ -75,7 +75,39 @@ def take_generator(generator: Any) -> Any:
         return generator.get_state()
     if isinstance(generator, random.Random):
         return generator.getstate()
+    if _is_legacy(generator):
+        return generator.get_state(legacy=False)
     return generator.bit_generator.state
+
+
+def plain_state(generator: Any) -> Any:
+    """The same without tensors and arrays: it can be compared, and is sent between processes."""
+    if isinstance(generator, torch.Generator):
+        return bytes_of(generator.get_state())
+    return _plain(take_generator(generator))
+
+
+def put_plain_state(generator: Any, state: Any) -> None:
+    """Put that state back, in place."""
+    if isinstance(generator, torch.Generator):
+        generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    else:
+        put_generator(generator, _unplain(state))
+
+
+def _plain(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {name: _plain(part) for name, part in state.items()}
+    kind = getattr(state, "dtype", None)
+    return state if kind is None else {"array": state.tobytes(), "type": str(kind)}
+
+
+def _unplain(state: Any) -> Any:
+    if not isinstance(state, dict):
+        return state
+    if state.keys() == {"array", "type"}:
+        return sys.modules["numpy"].frombuffer(state["array"], state["type"])
+    return {name: _unplain(part) for name, part in state.items()}
 
 
 def put_generator(generator: Any, state: Any) -> None:
@@ -84,8 +116,17 @@ def put_generator(generator: Any, state: Any) -> None:
         generator.set_state(state)
     elif isinstance(generator, random.Random):
         generator.setstate(state)
+    elif _is_legacy(generator):
+        generator.set_state(state)
     else:
         generator.bit_generator.state = state
+
+
+def bytes_of(state: torch.Tensor) -> bytes:
+    """A state of torch's as bytes."""
+    if "numpy" in sys.modules:
+        return state.numpy().tobytes()
+    return bytes(state.tolist())
 
 
 def is_generator(value: Any) -> bool:
@@ -93,4 +134,10 @@ def is_generator(value: Any) -> bool:
     if isinstance(value, torch.Generator) or type(value) is random.Random:
         return True
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.random.Generator)
+    return numpy is not None and (isinstance(value, numpy.random.Generator) or _is_legacy(value))
+
+
+def _is_legacy(value: Any) -> bool:
+    """Whether it is NumPy's old kind of generator."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.random.RandomState)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
+import torch
 from torch.utils.data import DataLoader
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
-from hookcore.plain.resume.stateful import has_state
 
 DEFINED = (types.FunctionType, type, type(functools.lru_cache(len)))
 """What a ``def`` or a ``class`` makes, with and without torch's or the library's decorators."""
@@ -46,7 +46,9 @@ def parts_of(path: str, value: Any) -> Iterator[Slot]:
         if isinstance(value, kind):
             yield from take(path, value)
             return
-    if of_user(type(value)):
+    if type(value).__module__ == "multiprocessing.sharedctypes":
+        yield from _in_shared_memory(path, value)
+    elif of_user(type(value)):
         yield from attributes(path, value)
 
 
@@ -70,7 +72,7 @@ def behind(path: str, value: Any) -> Iterator[Slot]:
             yield Slot(f"{path}.__wrapped__", wrapped, cannot)
         return
     for cell, name in zip(value.__closure__ or (), code.co_freevars, strict=True):
-        if _filled(cell):
+        if filled(cell):
             put = functools.partial(setattr, cell, "cell_contents")
             yield Slot(f"{path}.{name}", cell.cell_contents, put)
     for name, item in _defaults(value, code):
@@ -133,24 +135,41 @@ def _entries(path: str, value: dict[Any, Any]) -> Iterator[Slot]:
 
 
 def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
-    """Its generators, what the user's own samplers hold, and what the user's dataset counts."""
-    for name in ("generator", "sampler", "batch_sampler"):
-        part: Any = getattr(value, name, None)
-        inner = getattr(part, "generator", None)
+    """Its generators, what the user's own samplers hold, and what reads and collates the data."""
+    inner = getattr(value.batch_sampler, "sampler", None)
+    samplers = {"sampler": value.sampler, "batch_sampler": value.batch_sampler}
+    if inner is not value.sampler:
+        samplers["batch_sampler.sampler"] = inner
+    for name, part in {"generator": value.generator, **samplers}.items():
+        own = getattr(part, "generator", None)
         if rng.is_generator(part):
             yield Slot(f"{path}.{name}", part, cannot)
         elif of_user(type(part)):
             yield from attributes(f"{path}.{name}", part)
-        elif rng.is_generator(inner):
-            yield Slot(f"{path}.{name}.generator", inner, cannot)
-    if has_state(value.dataset):
-        yield Slot(f"{path}.dataset", value.dataset, cannot)
-    elif of_user(type(value.dataset)):
-        for slot in attributes(f"{path}.dataset", value.dataset):
-            if rng.is_generator(slot.value) or isinstance(slot.value, (int, float, str)):
-                yield slot
-    if of_user(type(value.dataset)):
-        yield Slot(f"{path}.dataset.__class__", type(value.dataset), cannot)
+        elif rng.is_generator(own):
+            yield Slot(f"{path}.{name}.generator", own, cannot)
+    for name in ("dataset", "collate_fn"):
+        yield Slot(f"{path}.{name}", getattr(value, name), cannot)
+
+
+def attributes(path: str, value: Any) -> Iterator[Slot]:
+    """What an object holds, in its dictionary and its slots."""
+    for name, item in tuple(getattr(value, "__dict__", {}).items()):
+        yield Slot(f"{path}.{name}", item, functools.partial(setattr, value, name))
+    for cls in type(value).__mro__:
+        for name, slot in tuple(vars(cls).items()):
+            if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
+                put = functools.partial(setattr, value, name)
+                yield Slot(f"{path}.{name}", getattr(value, name), put)
+
+
+def _in_shared_memory(path: str, value: Any) -> Iterator[Slot]:
+    """What a ``multiprocessing.Value`` or ``Array`` holds, which workers read too."""
+    if hasattr(value, "value"):
+        yield Slot(f"{path}.value", value.value, functools.partial(setattr, value, "value"))
+    elif hasattr(value, "__len__"):
+        put = functools.partial(value.__setitem__, slice(None))
+        yield Slot(f"{path}[:]", tuple(value[:]), put)
 
 
 def _self(path: str, value: types.MethodType) -> Iterator[Slot]:
@@ -166,23 +185,18 @@ _INSIDE: dict[Any, Callable[[str, Any], Iterator[Slot]]] = {
     (list, tuple): _items,
     dict: _entries,
     DataLoader: _in_loader,
+    torch.utils.data.Subset: attributes,
+    torch.utils.data.TensorDataset: attributes,
+    torch.utils.data.ConcatDataset: attributes,
+    torch.utils.data.ChainDataset: attributes,
+    torch.utils.data.StackDataset: attributes,
     types.MethodType: _self,
     functools.partial: _arguments,
 }
 
 
-def attributes(path: str, value: Any) -> Iterator[Slot]:
-    """What an object holds, in its dictionary and its slots."""
-    for name, item in tuple(getattr(value, "__dict__", {}).items()):
-        yield Slot(f"{path}.{name}", item, functools.partial(setattr, value, name))
-    for cls in type(value).__mro__:
-        for name, slot in tuple(vars(cls).items()):
-            if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
-                put = functools.partial(setattr, value, name)
-                yield Slot(f"{path}.{name}", getattr(value, name), put)
-
-
-def _filled(cell: types.CellType) -> bool:
+def filled(cell: types.CellType) -> bool:
+    """Whether a cell holds anything yet."""
     try:
         cell.cell_contents  # noqa: B018 - reading it is the question
     except ValueError:

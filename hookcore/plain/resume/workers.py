@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import get_worker_info
 
-from hookcore.plain.resume import copies
+from hookcore.plain.resume import copies, rng
 
 _last: dict[str, Any] = {}
 """What this worker's random streams were when it last told of them."""
@@ -39,25 +39,22 @@ class Ship:
 
 
 class Collate:
-    """A loader's ``collate_fn``; tells along what the worker has changed of its own.
+    """A loader's ``collate_fn``; tells along what the worker has drawn and changed.
 
     Args:
         inner: The user's own.
-        changed: What reading the dataset can change in it: see :mod:`hookcore.plain.resume.copies`.
     """
 
-    def __init__(self, inner: Callable[[Any], Any], changed: Mapping[str, str]) -> None:
-        self._inner, self._changed = inner, changed
+    def __init__(self, inner: Callable[[Any], Any]) -> None:
+        self._inner = inner
 
     def __call__(self, items: Any) -> Any:
         """What the user's own makes of the items."""
         data, info = self._inner(items), get_worker_info()
         if info is None:
             return data
-        states = _drawn()
-        if self._changed:
-            states["dataset"] = copies.take(info.dataset, self._changed)
-        if states == _last.get("states"):
+        states = {**_drawn(), **_last["copies"].changes()}
+        if states == _last["states"]:
             return data
         _last["states"] = states
         return Ship(data, info.id, states)
@@ -67,17 +64,16 @@ class Begin:
     """A loader's ``worker_init_fn``; a worker goes on as the one whose number it has.
 
     Args:
-        inner: The user's own.
+        loader: The loader, whose ``worker_init_fn`` and ``collate_fn`` are still the user's own.
         record: What a checkpoint knows of the workers, or None.
 
     Attributes:
         known: Of that record what concerns the workers.
     """
 
-    def __init__(
-        self, inner: Callable[[int], None] | None, record: Mapping[str, Any] | None = None
-    ) -> None:
-        self._inner = inner
+    def __init__(self, loader: Any, record: Mapping[str, Any] | None = None) -> None:
+        self._inner, self._collate = loader.worker_init_fn, loader.collate_fn
+        self._copies = copies.Sought(loader)
         known = {} if record is None else record
         self.known = {key: known[key] for key in ("base_seed", "states") if key in known}
 
@@ -91,10 +87,11 @@ class Begin:
             _seed(seed, worker)
         if self._inner is not None:
             self._inner(worker)
+        _last["copies"] = copies.Copies(info.dataset, self._collate, self._copies)
         if worker in states:
-            copies.put(info.dataset, states[worker].get("dataset", {}).get("values", {}))
+            _last["copies"].put(states[worker].get("dataset", {}).get("values", {}))
             _put_drawn(states[worker])
-        _last["states"] = _drawn()
+        _last["states"] = {**_drawn(), **_last["copies"].changes()}
 
 
 def _seed(base: int, worker: int) -> None:
@@ -112,19 +109,13 @@ def _drawn() -> dict[str, Any]:
     """The worker's random states, small and plain: they travel with each batch that draws."""
     states: dict[str, Any] = {
         "python": random.getstate(),
-        "torch": _bytes(torch.get_rng_state()),
+        "torch": rng.bytes_of(torch.get_rng_state()),
     }
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         name, keys, *rest = numpy.random.get_state()
         states["numpy"] = (name, keys.tobytes(), *rest)
     return states
-
-
-def _bytes(state: torch.Tensor) -> bytes:
-    if "numpy" in sys.modules:
-        return state.numpy().tobytes()
-    return bytes(state.tolist())
 
 
 def _put_drawn(states: Mapping[str, Any]) -> None:
