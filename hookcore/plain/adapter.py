@@ -568,9 +568,6 @@ class Plain:
         if drawn:
             self.life.arrived(drawn, "batch")
 
-    def _take_seen(self, owner: int) -> dict[str, Any]:
-        return self.shown.seen.pop(owner, {})
-
     def _topmost(self, site_id: int, frame: int | None = None) -> Loop | None:
         for loop in reversed(self.stack):
             if loop.site.id == site_id and frame in (None, loop.frame):

@@ -76,7 +76,7 @@ def test_a_users_module_is_imported_with_sites(project, finder, gate):
     write(project, mine=LOOP)
     mine = importlib.import_module("mine")
     assert mine.train(3) == 2
-    assert {call[0] for call in gate.calls} == {"each", "left", "returned"}
+    assert {call[0] for call in gate.calls} == {"each", "returned"}
     assert vars(mine)[GATE] is gate
     assert mine.__spec__.cached == importlib.util.cache_from_source(mine.__file__)
 
@@ -181,7 +181,7 @@ def test_finders_nest(project, gate):
 def test_while_sites_are_dead_until_a_run_begins(project, finder, gate):
     write(project, spin="def spin(n):\n    while f(n): n -= 1\ndef f(n): return n\n")
     importlib.import_module("spin").spin(3)
-    assert [call[0] for call in gate.calls] == ["left", "returned"]
+    assert [call[0] for call in gate.calls] == ["returned"]
 
 
 # -- scripts -------------------------------------------------------------------------------------

@@ -619,15 +619,45 @@ def told(source, watching=False, **scope):
     return gate, [table.SITES[number] for number in result.file.sites], result.file
 
 
-def test_a_loop_is_entered_and_left():
+def test_a_for_is_entered_and_its_iterator_knows_when_it_is_over():
     gate, (only,), _ = told("for i in range(2): f(i)")
-    assert gate.calls == [("each", only.id), ("left", only.id)]
+    assert gate.calls == [("each", only.id)]
 
 
-@pytest.mark.parametrize("jump", ["break", "pass"])
-def test_a_loop_that_is_broken_out_of_is_left(jump):
-    gate, (only,), _ = told(f"for i in range(2):\n    f(i)\n    {jump}\nelse:\n    f()")
+@pytest.mark.parametrize("head", ["for i in range(2):", "while f(1):"])
+def test_a_break_tells_that_it_leaves_its_loop(head):
+    gate, (only,), _ = told(f"{head}\n    f(0)\n    if f(1): break\nelse:\n    f()")
     assert gate.calls[-1] == ("left", only.id)
+
+
+@pytest.mark.parametrize(("block", "calls"), [
+    ("try:\n  f()\n  break\n finally:\n  f(log('inside'))", ["inside", "left"]),
+    ("try:\n  f(0)\n  break\n except KeyError: pass", ["left"]),
+    ("with box:\n  f()\n  break", ["inside", "left"]),
+    ("try: raise KeyError\n except KeyError: break", ["left"]),
+    ("try: f()\n finally:\n  f(log('inside'))\n  break", ["inside", "left"]),
+], ids=["finally", "try", "with", "except", "in the finally"])  # fmt: skip
+def test_a_loop_is_left_after_all_that_a_break_runs(block, calls):
+    """What a ``finally`` or a ``with`` does at a ``break`` is of the loop."""
+    result = load(f"for i in f([1]):\n {block}")
+    gate = inert.Gate()
+
+    class Box:
+        __enter__ = str
+
+        def __exit__(self, *_):
+            gate.calls.append(("inside",))
+
+    log = lambda word: gate.calls.append((word,))  # noqa: E731
+    exec(result.code, {GATE: gate, "f": lambda x=None: x, "box": Box(), "log": log})
+    assert [call[0] for call in gate.calls[1:]] == calls
+
+
+def test_a_while_tells_that_its_condition_failed():
+    gate, (only,), _ = told("n = 1\nwhile f(n): n -= 1\nelse: f()")
+    assert gate.calls[-2:] == [("again", only.id), ("left", only.id)]
+    gate, (only,), _ = told("n = 1\nwhile f(n): n -= 1")
+    assert gate.calls[-2:] == [("again", only.id), ("left", only.id)]
 
 
 def test_an_exception_fails_every_loop_around_it():
@@ -635,11 +665,19 @@ def test_an_exception_fails_every_loop_around_it():
     assert gate.calls[2:] == [("failed", inner.id), ("failed", outer.id), "KeyError"]
 
 
-def test_a_loop_is_left_before_its_else_breaks_the_loop_around_it():
-    gate, (outer, inner), _ = told(
-        "for i in f([1]):\n  for j in f([1]):\n    f()\n  else:\n    break"
-    )
-    assert gate.calls[2:] == [("left", inner.id), ("left", outer.id)]
+@pytest.mark.parametrize(("inner", "calls"), [
+    ("for j in f([1]):", ["left"]), ("while f(0):", ["again", "left", "left"])
+])  # fmt: skip
+def test_a_loop_is_left_before_its_else_breaks_the_loop_around_it(inner, calls):
+    gate, (outer, _), _ = told(f"for i in f([1]):\n  {inner}\n    f()\n  else:\n    break")
+    assert [call[0] for call in gate.calls if call[0] != "each"] == calls
+    assert gate.calls[-1] == ("left", outer.id)
+
+
+def test_a_return_from_a_loop_in_an_else_leaves_that_loop():
+    source = "def go():\n for i in f([1]): f()\n else:\n  for j in f([1]): return j\ngo()"
+    gate, (_, inner), file = told(source)
+    assert gate.calls[-1] == ("returned", *file.functions, inner.id)
 
 
 def test_a_return_names_the_outermost_loop_that_it_leaves():
@@ -700,7 +738,7 @@ def test_a_dead_while_calls_nothing():
     gate = inert.Gate()
     gate.dead.update(dict.fromkeys(result.file.sites))
     exec(result.code, {GATE: gate, "f": lambda x: x})
-    assert gate.calls == [("left", *result.file.sites)]
+    assert gate.calls == []
 
 
 def test_tails_show_bound_names_and_only_those():
@@ -1156,10 +1194,15 @@ def test_a_tracer_sees_each_line_as_often_as_in_bare_python():
                 continue
             step(x)
         x = 0
-        while step(x) < n and n:
+        while step(x) < n:
             x += 1
             if x == 2:
                 continue
+            step(x)
+        for x in range(n):
+            if step(x):
+                break
+        if step(x):
             step(x)
 
     def step(x):

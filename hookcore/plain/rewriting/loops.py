@@ -39,15 +39,23 @@ def ends_at_head(node: ast.For | ast.While) -> bool:
     return isinstance(node, ast.While) and not node.orelse
 
 
-def watched(node: ast.For | ast.While, site: int, tail: Tail | None) -> ast.Try:
+def left(site: int, at: ast.expr | ast.stmt) -> ast.stmt:
+    """``h.left(site)``: control leaves the loop, at one of the user's nodes."""
+    new = Snippets(at)
+    return new.do("left", new.constant(site))
+
+
+def watched(node: ast.For | ast.While, site: int, tail: Tail | None, *, late: bool) -> ast.Try:
     """A loop with a site.
 
     Args:
         node: The loop, whose own body has been walked.
         site: Its id.
         tail: What its tail may do, None where its variables are nobody's.
+        late: Whether it tells behind itself that it was left, too.
     """
-    new = Snippets(place(node))
+    at = place(node)
+    new = Snippets(at)
     end = _end(new, site, tail)
     loop: ast.stmt = node
     if isinstance(node, ast.For):
@@ -60,8 +68,9 @@ def watched(node: ast.For | ast.While, site: int, tail: Tail | None) -> ast.Try:
     else:
         node.test = new.both(_unless_dead(new, site, "again"), node.test)
         node.body = [new.only_if(_unless_dead(new, site, "begin"), node.body), *end]
-    number = new.constant(site)
-    return new.guarded([loop, new.do("left", number)], [new.do("failed", number)])
+        node.orelse = [left(site, at), *node.orelse]
+    behind = [left(site, at)] if late else []
+    return new.guarded([loop, *behind], [new.do("failed", new.constant(site))])
 
 
 def _end(new: Snippets, site: int, tail: Tail | None) -> list[ast.stmt]:
@@ -82,7 +91,9 @@ def _head(new: Snippets, site: int, test: ast.expr, end: list[ast.stmt]) -> ast.
 
         if site not in h.dead:
             end
-            if not (h.again(site) and (test)): break
+            if not (h.again(site) and (test)):
+                h.left(site)
+                break
             if not h.begin(site): continue
         elif not (test): break
 
@@ -94,7 +105,7 @@ def _head(new: Snippets, site: int, test: ast.expr, end: list[ast.stmt]) -> ast.
         new.not_among(site, "dead"),
         [
             *end,
-            new.unless(goes_on, [new.leave()]),
+            new.unless(goes_on, [new.do("left", number), new.leave()]),
             new.unless(new.call("begin", number), [new.next()]),
         ],
         [new.unless(test, [new.leave()])],

@@ -443,6 +443,14 @@ def blocks(statement: ast.stmt) -> Iterator[tuple[ast.AST, str]]:
         yield part, "body"
 
 
+def covers(statement: ast.stmt, owner: ast.AST, name: str) -> bool:
+    """Whether a block's statement may catch what is raised in it, or runs code when it is left."""
+    if isinstance(statement, (ast.With, ast.AsyncWith)):
+        return True
+    tries = name == "body" and owner is statement and hasattr(statement, "handlers")
+    return tries or (name != "finalbody" and bool(getattr(statement, "finalbody", None)))
+
+
 def ordinals(tree: ast.Module) -> dict[Loop, int]:
     """The loops of a file, numbered as they are read."""
     loops = [node for node in walk(tree) if isinstance(node, LOOPS)]

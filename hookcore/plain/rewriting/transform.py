@@ -41,6 +41,8 @@ class _Loop:
         end: Its last line.
         body: Whether the walk is in its body, and not in its ``else``.
         breaks: Whether a ``break`` leaves it.
+        covers: How many blocks between it and the walk see what happens at a ``break`` in them.
+        late: Whether a ``break`` in such a block leaves it: it tells behind the loop.
         at_head: Whether its iterations end at its head, where a ``continue`` leads.
         reads: What its tail does.
         bindings: Ids of the assignments whose innermost loop it is.
@@ -50,6 +52,8 @@ class _Loop:
     end: int
     body: bool = True
     breaks: bool = False
+    covers: int = 0
+    late: bool = False
     at_head: bool = False
     reads: list[ast.stmt] = attrs.field(factory=list)
     bindings: list[int] = attrs.field(factory=list)
@@ -88,7 +92,12 @@ class _Frame:
 
     def outermost(self) -> int | None:
         """The outermost site that is not left yet."""
-        return next((loop.site for loop in self.loops if loop.site is not None), None)
+        found = (loop for loop in self.loops if loop.body and loop.site is not None)
+        return next((loop.site for loop in found), None)
+
+    def around(self) -> _Loop | None:
+        """The innermost loop in whose body the walk is."""
+        return next((loop for loop in reversed(self.loops) if loop.body), None)
 
     def innermost(self) -> _Loop | None:
         """The innermost site in whose body the walk is."""
@@ -177,8 +186,14 @@ class Transformer:
             if special is not None:
                 rewritten: list[ast.stmt] = getattr(self, special)(node)
                 return rewritten
+        loop = self._frame.around() if self._frame is not None else None
         for owner, name in syntax.blocks(node):
+            covered = loop.covers if loop is not None else 0
+            if loop is not None and syntax.covers(node, owner, name):
+                loop.covers += 1
             setattr(owner, name, self._block(getattr(owner, name)))
+            if loop is not None:
+                loop.covers = covered
         return [node]
 
     def _definition(self, node: _Owner) -> None:
@@ -201,8 +216,7 @@ class Transformer:
         node.body = self._block(node.body)
         if frame is None or frame.function is None:
             return
-        if not isinstance(node.body[-1], (ast.Return, ast.Raise)):
-            node.body += self._report(frame, ast.copy_location(ast.Return(), node.body[-1]))
+        self._report_end(frame, node.body)
         self.functions.append(
             table.Function(
                 id=frame.function,
@@ -261,7 +275,7 @@ class Transformer:
             loop.reads = tail.reads
         self._walk_loop(frame, node, loop)
         site.breaks, site.bindings = loop.breaks, tuple(loop.bindings)
-        return [loops.watched(node, site.id, tail)]
+        return [loops.watched(node, site.id, tail, late=loop.late)]
 
     def _tail_of(
         self, frame: _Frame, node: ast.For | ast.While, loop: _Loop, site: table.Site
@@ -332,20 +346,14 @@ class Transformer:
         return site
 
     def _jump(self, node: ast.Break | ast.Continue) -> list[ast.stmt]:
-        new = Snippets(node)
-        out: list[ast.stmt] = []
-        for loop in reversed(self._here.loops):
-            if not loop.body:
-                # It leaves the else of a loop that is over, for the sake of one around it.
-                if loop.site is not None:
-                    out.append(new.do("left", new.constant(loop.site)))
-                continue
-            breaks = isinstance(node, ast.Break)
-            loop.breaks = loop.breaks or breaks
-            if breaks or not loop.at_head:
-                out += _tail(loop, node)
-            break
-        return [*out, node]
+        loop = self._here.around()  # in the else of a loop, which is over by then: one around that
+        assert loop is not None
+        if isinstance(node, ast.Continue):
+            return [*([] if loop.at_head else _tail(loop, node)), node]
+        loop.breaks = True
+        loop.late = loop.late or loop.covers > 0
+        left = [loops.left(loop.site, node)] if loop.site is not None and not loop.covers else []
+        return [*_tail(loop, node), *left, node]
 
     # -- returns and bindings
 
@@ -362,6 +370,20 @@ class Transformer:
         node.value = at.call("returned", at.constant(frame.function), value, *where)
         reads = new.reads(frame.function, frame.shown(node.lineno), frame.settled)
         return [new.when(frame.function, "frames", body=reads), node] if reads else [node]
+
+    def _report_end(self, frame: _Frame, body: list[ast.stmt]) -> None:
+        """Report at the end of a function's body, or of a branch there, at what ran last."""
+        last = body[-1]
+        if isinstance(last, (ast.Return, ast.Raise)):
+            return
+        if not isinstance(last, ast.If):
+            body += self._report(frame, ast.copy_location(ast.Return(), last))
+            return
+        self._report_end(frame, last.body)
+        if last.orelse:
+            self._report_end(frame, last.orelse)
+        else:
+            last.orelse = self._report(frame, ast.copy_location(ast.Return(), last.test))
 
     def _assignment(self, node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> list[ast.stmt]:
         frame = self._here
