@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hookcore.plain import gate
+from hookcore.plain.taps.replaced import Replaced
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -34,7 +35,7 @@ class Forwards:
         self._host = host
         self._watched: list[tuple[Any, tuple[Any, Any]]] = []
         self._roots: Mapping[Any, Any] = {}
-        self._original: Callable[..., Any] | None = None
+        self._reduce: Replaced | None = None
 
     def __bool__(self) -> bool:
         return bool(self._watched)
@@ -55,9 +56,9 @@ class Forwards:
                     model.register_forward_hook(self._ended),
                 )
                 self._watched.append((model, handles))
-        if self._watched and self._original is None:
-            self._original = torch.nn.Module.__reduce_ex__
-            torch.nn.Module.__reduce_ex__ = self._reducer(self._original)  # type: ignore[method-assign]
+        if self._watched and self._reduce is None:
+            ours = self._reducer(torch.nn.Module.__reduce_ex__)
+            self._reduce = Replaced(torch.nn.Module, "__reduce_ex__", ours)
 
     def unwatch(self) -> None:
         """Take the hooks back."""
@@ -65,9 +66,8 @@ class Forwards:
             for handle in handles:
                 handle.remove()
         self._watched.clear()
-        if self._original is not None:
-            del torch.nn.Module.__reduce_ex__
-            self._original = None
+        if self._reduce is not None and self._reduce.put_back():
+            self._reduce = None
 
     @contextmanager
     def unheard(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hookcore.errors import three_parts
 from hookcore.metrics import is_scalar, keep
 from hookcore.plain import gate
+from hookcore.plain.taps.replaced import Replaced
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -62,7 +63,7 @@ class Loggers:
 
     def __init__(self, host: Plain) -> None:
         self._host = host
-        self._replaced: dict[tuple[str, str, str], tuple[Any, Any, Any]] = {}
+        self._replaced: dict[tuple[str, str, str], Replaced] = {}
         self._unread: set[str] = set()
         self._inside = False
         self._batch: dict[str, Any] = {}
@@ -81,14 +82,12 @@ class Loggers:
             original = vars(owner)[name]
             place = f"{kind}.{name}" if kind else name
             heard = functools.wraps(original)(self._heard(original, told, place, draws))
-            self._replaced[key] = owner, original, heard
-            setattr(owner, name, heard)
+            self._replaced[key] = Replaced(owner, name, heard)
 
     def undo(self) -> None:
         """Put everything back, unless the logger itself has put another function there."""
-        for (_, _, name), (owner, original, heard) in self._replaced.items():
-            if vars(owner).get(name) is heard:
-                setattr(owner, name, original)
+        for one in self._replaced.values():
+            one.put_back()
         self._replaced.clear()
         self.forget()
 

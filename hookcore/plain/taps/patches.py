@@ -14,6 +14,7 @@ from torch.optim.optimizer import Optimizer
 
 from hookcore.plain import gate
 from hookcore.plain.resume.loaders import stateful_class
+from hookcore.plain.taps.replaced import Replaced
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -33,7 +34,7 @@ class Patches:
         self.taps, self.host = taps, host
         self._scheduler_depth = 0
         self._listened = False
-        self._originals: list[tuple[Any, str, Any]] = []
+        self._replaced: list[Replaced] = []
 
     def apply(self) -> None:
         """Patch what this run's listeners, and the learning of roles, need."""
@@ -73,37 +74,38 @@ class Patches:
         """
         if "torch._dynamo" not in sys.modules:
             return
-        for owner, name, _ in self._originals:
-            if owner is torch.autograd:
-                setattr(owner, name, _hidden(getattr(owner, name)))
+        for one in self._replaced:
+            if one.owner is torch.autograd:
+                one.exchange(_hidden(one.ours))
 
     def torchdata_came(self) -> None:
         """Hear the passes of torchdata's loader, which has an ``__iter__`` of its own."""
         kind = stateful_class()
-        if kind is not None and all(owner is not kind for owner, *_ in self._originals):
+        if kind is not None and all(one.owner is not kind for one in self._replaced):
             self._patch(kind, "__iter__", self._loader_iterated)
 
     def undo(self) -> None:
         """Put everything back, the last first."""
-        for owner, name, original in reversed(self._originals):
-            setattr(owner, name, original)
-        self._originals.clear()
+        for one in reversed(self._replaced):
+            one.put_back()
+        self._replaced.clear()
 
     def _patch(self, owner: Any, name: str, wrap: Wrap) -> None:
         original = vars(owner)[name]
-        self._originals.append((owner, name, original))
-        setattr(owner, name, functools.wraps(original)(wrap(original)))
+        self._replaced.append(Replaced(owner, name, functools.wraps(original)(wrap(original))))
 
     def _patch_while(self, wanted: bool, owner: Any, name: str, wrap: Wrap) -> bool:
         """Patch or put back; whether it was patched just now."""
-        patched = [entry for entry in self._originals if entry[:2] == (owner, name)]
-        for entry in patched if not wanted else ():
-            setattr(*entry)
-            self._originals.remove(entry)
-        if wanted and not patched:
+        for one in self._replaced:
+            if one.owner is owner and one.name == name:
+                if wanted:
+                    return one.put_again()
+                if one.put_back():
+                    self._replaced.remove(one)
+                return False  # else what the user has put over ours still calls it
+        if wanted:
             self._patch(owner, name, wrap)
-            return True
-        return False
+        return wanted
 
     def _patch_everywhere(self, function: Callable[..., Any], wrap: Wrap) -> None:
         """A function that modules may have imported by name: patched in each of them."""
@@ -111,8 +113,7 @@ class Patches:
         for module in tuple(sys.modules.values()):
             for name, value in tuple(getattr(module, "__dict__", {}).items()):
                 if value is function:
-                    self._originals.append((module, name, function))
-                    setattr(module, name, replacement)
+                    self._replaced.append(Replaced(module, name, replacement))
 
     def _fit(self) -> Any:
         if gate.compiling():
