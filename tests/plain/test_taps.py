@@ -725,3 +725,109 @@ def test_a_loop_inside_a_step(lab):
     """
     assert names(lab, source, "on_optimizer_step_end") == ["optimizer_step_end"] * 3
     assert lab.story(source) == "T( E( b s . )E E( b s . )E E( b s . )E )T R"
+
+
+def test_a_step_that_is_tried_again_counts(lab):
+    """The first try has raised in the same iteration, alone or inside the step of another."""
+    source = """
+    class Fails(torch.optim.SGD):
+        tries = 0
+
+        def step(self, closure=None):
+            Fails.tries += 1
+            if Fails.tries % 2:
+                raise RuntimeError("try again")
+            return super().step(closure)
+
+    class Round(torch.optim.SGD):
+        def __init__(self, model):
+            super().__init__(model.parameters(), lr=0.1)
+            self.inner = Fails(model.parameters(), lr=0.1)
+
+        def step(self, closure=None):
+            try:
+                self.inner.step()
+            except RuntimeError:
+                return super().step(closure)
+
+    def train():
+        Fails.tries = 0
+        model = make(); optimizer = Fails(model.parameters(), lr=0.1)
+        for x, y in loader():
+            F.cross_entropy(model(x), y).backward()
+            try:
+                optimizer.step()
+            except RuntimeError:
+                optimizer.step()
+        model = make(); optimizer = Round(model)
+        for x, y in loader():
+            update(model, optimizer, x, y)
+        return weights(model)
+    """
+    assert names(lab, source, "on_optimizer_step_end") == ["optimizer_step_end"] * 4
+    assert lab.story(source) == "T( b s . b s . )T T( b s . b s . )T R"
+
+
+OVERRIDES = """
+import copy
+
+COUNTED = {
+    "backward": (torch.autograd, "backward"), "eval": (nn.Module, "eval"),
+    "loader": (DataLoader, "__iter__"), "optimizer": (torch.optim.Optimizer, "__init__"),
+    "pickle": (nn.Module, "__reduce_ex__"), "clip": (nn.utils, "clip_grad_norm_"),
+}
+
+def counted(counts, name):
+    owner, attribute = COUNTED[name]
+    original = getattr(owner, attribute)
+
+    def call(*args, **kwargs):
+        counts[name] += 1
+        return original(*args, **kwargs)
+
+    setattr(owner, attribute, call)
+    return owner, attribute, original, call
+
+def one_epoch(model, optimizer):
+    for x, y in loader():
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        model(X)
+    model.train()
+
+def train(late):
+    counts = dict.fromkeys(COUNTED, 0)
+    model = make(); optimizer = sgd(model)
+    for epoch in range(3):
+        if epoch == late:
+            mine = [counted(counts, name) for name in COUNTED]
+        one_epoch(model, optimizer)
+        copy.deepcopy(model)
+    one_epoch(*((model := make()), sgd(model)))
+    MINE[:] = mine
+    return counts, weights(model)
+
+MINE = []
+"""
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_what_the_user_puts_in_torch_s_place_stays(lab, late):
+    """It is called as often as in the bare loop, put there before the first step or after it."""
+    bare, ours = lab.pair(OVERRIDES)
+    torch_s = {place: vars(place[0]).get(place[1]) for place in bare.COUNTED.values()}
+    outcomes = []
+    for module, run in ((bare, lab.bare), (ours, lab.play)):
+        outcomes.append(run(module.train, late).same)
+        for owner, name, _, mine in module.MINE:
+            assert vars(owner)[name] is mine
+            delattr(owner, name)
+            if torch_s[owner, name] is not None:
+                setattr(owner, name, torch_s[owner, name])
+    assert outcomes[0] == outcomes[1]
+    counts = outcomes[1][0][0]
+    assert all(counts.values())

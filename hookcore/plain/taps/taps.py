@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Iterable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,17 +37,15 @@ class Taps:
     run, and only for listeners (:mod:`hookcore.plain.taps.patches`).
 
     Attributes:
-        depth: Steps that are running inside one another; a subclass that calls ``super().step()``
-            fires the global hooks twice, and an optimizer may wrap another.
-        begun: When the iteration began that the outermost of them was taken in. That iteration
-            being over tells that the step has raised.
+        depth: Steps that are running inside one another, and any that have raised since the last
+            one that did not; a subclass that calls ``super().step()`` fires the global hooks
+            twice, and an optimizer may wrap another.
         feeds: The passes over DataLoaders.
     """
 
     def __init__(self, host: Plain) -> None:
         self.host = host
         self.depth = 0
-        self.begun = 0
         self._births: dict[int, int] = {}
         self._optimizers: set[Any] = set()
         self._ever: weakref.WeakSet[Any] = weakref.WeakSet()  # all that have stepped in the run
@@ -268,14 +268,14 @@ class Taps:
         if gate.compiling():
             return  # traced: what we would do is no part of the user's graph
         host = self.host
-        if optimizer not in self._optimizers and not self._first_step(optimizer):
+        inside = self.depth > 0 and _is_inside_another(sys._getframe(1))
+        if optimizer not in self._optimizers and not self._first_step(optimizer, inside=inside):
             return
-        stack = host.stack
-        if self.depth and any(loop.began == self.begun for loop in stack):
+        if inside:
             self.depth += 1
             return
-        again = self.depth and not stack  # a subclass's own step, as far as can be told
-        self.depth, self.begun = 1, stack[-1].began if stack else -1
+        self.depth = 1
+        stack = host.stack
         fit = host.life.fit
         if fit is None:
             return
@@ -286,24 +286,32 @@ class Taps:
         events = host.life.events
         if events.on_lr_change is not None:
             self._compare_rates(fit, optimizer)
-        if events.on_optimizer_step_start is not None and not again:
+        if events.on_optimizer_step_start is not None:
             events.on_optimizer_step_start(host.run, fit, optimizer)
 
     def _step_ended(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if not self.depth or optimizer not in self._optimizers:  # Dynamo guards the first
             return
         self.depth -= 1
+        if self.depth and _is_inside_another(sys._getframe(1)):
+            return
+        self.depth = 0
         host = self.host
         fit = host.life.fit
-        if self.depth or fit is None:
+        if fit is None:
             return
         fit.step += 1
         fire = host.life.events.on_optimizer_step_end
         if fire is not None:
             fire(host.run, fit, optimizer)
 
-    def _first_step(self, optimizer: Any) -> bool:
-        """An optimizer that is not known steps; whether it belongs to this run's training."""
+    def _first_step(self, optimizer: Any, *, inside: bool) -> bool:
+        """An optimizer that is not known steps; whether it belongs to this run's training.
+
+        Args:
+            optimizer: The optimizer.
+            inside: Whether it steps inside another one's step.
+        """
         host = self.host
         if not host.mine():
             host.unfollowed.in_thread()
@@ -313,7 +321,7 @@ class Taps:
         if host.recognition.roles is None and host.idle.around():
             return False
         self._ever.add(optimizer)
-        if self.depth:  # the step of an optimizer inside another's
+        if inside:
             self._optimizers.add(optimizer)
             return True
         if not host.stack:
@@ -394,6 +402,14 @@ class Taps:
         """``eval()`` was called, or gradients are off: inside a batch an evaluation may follow."""
         if self._models and not self.forwards:
             self.watch()
+
+
+def _is_inside_another(step: FrameType) -> bool:
+    """Whether the frame of a step, torch's own round each optimizer's, stands inside another."""
+    frame = step.f_back
+    while frame is not None and frame.f_code is not step.f_code:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _alive(references: Iterable[weakref.ref[Any]]) -> tuple[Any, ...]:
