@@ -20,6 +20,7 @@ from hookcore.plain.sites import BatchLoop, ForLoop, Loop, MeasuredBatchLoop, Wh
 from hookcore.plain.sizes import reader_for, size_of
 from hookcore.plain.taps.loggers import Loggers
 from hookcore.plain.unfollowed import Unfollowed
+from hookcore.plain.untold import is_untold, left_behind
 
 if TYPE_CHECKING:
     from hookcore.errors import Concern
@@ -118,7 +119,7 @@ class Plain:
     def close_all(self, how: How) -> None:
         """The run ends: close loops that were left without a word."""
         while self.stack:
-            self._close(self.stack[-1], "broke" if how in ("finished", "stopped") else how)
+            self._close_untold(self.stack[-1], "broke" if how in ("finished", "stopped") else how)
         if self.pending is not None and how in ("finished", "stopped"):
             self.pending.ended(self.run)
         self.unfollowed.say()
@@ -173,7 +174,7 @@ class Plain:
         loop = self._topmost(site_id, frame)
         if loop is None:
             self.shown.take(site_id)  # what its last entry asked for
-            self.notice_torch()
+            self._look_around(site_id)
             loop = WhileLoop(self, table.SITES[site_id], frame)
             loop.said = self.overrides.role(loop.site)
             loop.role = self.recognition.role_on_entry(loop)
@@ -483,8 +484,15 @@ class Plain:
         """What a batch is made of: the item, without the counter of an ``enumerate``."""
         return item[1] if type(loop.iterable) is enumerate else item
 
-    def _for_loop(self, site: table.Site, iterable: Any, frame: int) -> ForLoop:
+    def _look_around(self, site: int) -> None:
+        """A loop is about to begin: what has changed of which nothing told."""
         self.notice_torch()
+        over = left_behind(self.stack, site)
+        if over is not None:
+            self._close(over, "returned")
+
+    def _for_loop(self, site: table.Site, iterable: Any, frame: int) -> ForLoop:
+        self._look_around(site.id)
         said = self.overrides.role(site)
         if type(iterable) is Declared:
             said, iterable = iterable.role, iterable.iterable
@@ -580,13 +588,17 @@ class Plain:
             self.iteration_ended(loop, how)
         self.leave(loop, how)
 
+    def _close_untold(self, loop: Loop, how: How) -> None:
+        """Close a loop that was left without a word, while the one round it goes on or breaks."""
+        if how == "broke" and loop.site.kind == "comprehension":  # it has no break
+            how = "exception"
+        self._close(loop, "returned" if how == "broke" and is_untold(loop) else how)
+
     def _unwind_above(self, loop: Loop, how: How) -> None:
         """Close loops inside that were left without a word: comprehensions, declared loops."""
         if self.stack and self.stack[-1] is not loop and loop in self.stack:
             while self.stack[-1] is not loop:
-                inner = self.stack[-1]
-                raised = how == "broke" and inner.site.kind == "comprehension"  # it has no break
-                self._close(inner, "exception" if raised else how)
+                self._close_untold(self.stack[-1], how)
 
 
 def _importing(module: Any) -> bool:

@@ -658,6 +658,49 @@ ODD = {
         """,
         "T( E( b s . b s . )E E( b s .<broke> )E<broke> )T<broke> R",
     ),
+    "a return out of a method that does not report it, twice": (
+        """
+        class Trainer:
+            def __init__(self):
+                self.model = make(); self.optimizer = sgd(self.model)
+
+            def __call__(self, last):
+                for epoch in range(5):
+                    for i in range(2):
+                        update(self.model, self.optimizer)
+                    if epoch == last:
+                        return weights(self.model)
+
+        def train():
+            return Trainer()(0), Trainer()(1)
+        """,
+        (
+            "T( E( b s . b s . )E<returned> )T<returned> "
+            "T( E( b s . b s . )E E( b s . b s . )E<returned> )T<returned> R"
+        ),
+    ),
+    "a return out of such a method in each epoch, and a loop after it": (
+        """
+        class Trainer:
+            def __init__(self):
+                self.model = make(); self.optimizer = sgd(self.model)
+
+            def __call__(self, last):
+                for i in range(5):
+                    update(self.model, self.optimizer)
+                    if i == last:
+                        return
+
+        def train():
+            trainer = Trainer()
+            for epoch in range(2):
+                trainer(1)
+                for i in range(1):
+                    update(trainer.model, trainer.optimizer)
+            return weights(trainer.model)
+        """,
+        "T( E( b s . b s .<returned> b s . )E E( b s . b s .<returned> b s . )E )T R",
+    ),
     "a loop over next": (
         """
         def train():
