@@ -65,7 +65,7 @@ def sentence(view: View) -> str:
 
 def record(view: View, time: float) -> str:
     """A view as one JSON object; the keys are documented in the README."""
-    outlook = view.outlook
+    outlook, seen = view.outlook, not view.observed
     fields: dict[str, Any] = {
         "event": "progress" if view.kind == "tick" else view.kind,
         "time": round(time, 3),
@@ -74,12 +74,12 @@ def record(view: View, time: float) -> str:
         "epoch": None if view.epoch is None else view.epoch - 1,
         "total_epochs": view.epochs,
         "epochs_done": view.epochs_done,
-        "batch": view.batch - 1,
+        "batch": view.batch - 1 if seen else None,
         "total_batches": view.batches,
-        "batches_done": view.done,
+        "batches_done": view.done if seen else None,
         "step": view.step,
         "samples": view.samples,
-        "batches_per_second": _rounded(view.per_second),
+        "batches_per_second": _rounded(view.per_second) if seen else None,
         "samples_per_second": _rounded(view.samples_per_second),
         "fraction": _rounded(outlook.fraction) if outlook.whole else None,
         "seconds_left": _rounded(outlook.seconds) if outlook.whole else None,

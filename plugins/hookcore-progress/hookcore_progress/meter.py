@@ -22,9 +22,10 @@ class View:
         fit: Number of the fit from 1, None while the run has only one.
         epoch: Current or last epoch from 1, None in a loop without epochs.
         epochs: In all, None where unknown.
-        batch: Current or last batch from 1, in its epoch (in the fit, without epochs).
+        batch: Current or last batch from 1, in its epoch (in the fit, without epochs); a step
+            where only steps are known.
         batches: Of an epoch (of the fit), None where unknown.
-        done: Batches done in the fit.
+        done: Batches done in the fit, or steps.
         unit: ``"batch"``, or ``"step"`` where there are no epochs and each batch is an update.
         step: Optimizer updates.
         samples: In the batches begun, None where unknown.
@@ -35,6 +36,7 @@ class View:
         epoch_seconds: What the last epoch took, in a view of its end.
         epochs_done: Epochs that finished.
         validating: Whether a validation runs.
+        observed: Whether steps alone are known, and no batch.
         text: A stop, or how the fit was left.
         metrics: Chosen values, read.
     """
@@ -57,6 +59,7 @@ class View:
     epoch_seconds: float | None
     epochs_done: int
     validating: bool
+    observed: bool
     text: str
     metrics: Mapping[str, float]
 
@@ -84,16 +87,17 @@ class Meter:
         self._epochs: deque[float] = deque(maxlen=3)
         self._epoch_began = start.now
         self._last: float | None = None
-        self._window.add(start.now, start.batches)
+        self._window.add(start.now, _done(start))
 
     def view(self, moment: Moment) -> View:
         """Take in a moment and say what it means. Reads values: it may wait for a device."""
         self.follow(moment)
         per_second = self._window.per_second
-        counted = moment.batch + 1
+        done = _done(moment)
+        counted = done if moment.observed else moment.batch + 1
         per_batch = moment.samples / max(moment.batches, 1) if moment.samples else None
         in_epoch = moment.has_epochs and moment.kind != "epoch"
-        steps = not moment.has_epochs and moment.step >= moment.batches
+        steps = not moment.has_epochs and moment.step >= done
         return View(
             kind=moment.kind,
             index=moment.fit,
@@ -102,7 +106,7 @@ class Meter:
             epochs=moment.total_epochs,
             batch=counted,
             batches=moment.total_batches,
-            done=moment.batches,
+            done=done,
             unit="step" if steps else "batch",
             step=moment.step,
             samples=moment.samples,
@@ -121,6 +125,7 @@ class Meter:
             epoch_seconds=self._last,
             epochs_done=moment.epochs_done,
             validating=moment.validating,
+            observed=moment.observed,
             text=moment.text,
             metrics=self._values(moment),
         )
@@ -134,7 +139,7 @@ class Meter:
             self._began -= moment.carried
             self._epoch_began = moment.now
         elif moment.kind == "pause":
-            window.add(moment.now, moment.batches)
+            window.add(moment.now, _done(moment))
             window.pause(moment.now)
         elif moment.kind == "validation":
             window.go_on(moment.now)
@@ -142,7 +147,7 @@ class Meter:
             self._last = moment.now - self._epoch_began
             self._epochs.append(self._last)
             self._epoch_began = moment.now
-        window.add(moment.now, moment.batches)
+        window.add(moment.now, _done(moment))
 
     def _values(self, moment: Moment) -> dict[str, float]:
         raw = dict(moment.raw)
@@ -154,3 +159,7 @@ class Meter:
                 names = choose(names, inside)
         read = {name: number(raw[name]) for name in names if name in raw}
         return {name: value for name, value in read.items() if value is not None}
+
+
+def _done(moment: Moment) -> int:
+    return moment.step if moment.observed else moment.batches

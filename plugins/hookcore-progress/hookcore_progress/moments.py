@@ -23,6 +23,7 @@ class Moment:
         fit: Number of the fit, from 0.
         fits: Fits begun in the run.
         epoch: As in ``Fit``; ``batch``, ``batches``, ``step``, ``samples`` and totals too.
+        observed: Whether the fit's steps alone are known, and no batch.
         text: A stop's reason and author, or how the fit was left.
         raw: Values as they are kept, tensors perhaps. A validation's may still grow: what the
             loop makes of them (``test_loss, accuracy = test(model)``) arrives after its end.
@@ -44,6 +45,7 @@ class Moment:
     total_batches: int | None
     has_epochs: bool
     validating: bool
+    observed: bool
     text: str
     raw: Mapping[str, Any]
     validated: frozenset[str]
@@ -79,6 +81,7 @@ def take(
         total_batches=fit.total_batches,
         has_epochs=fit.has_epochs,
         validating=fit.in_validation,
+        observed=fit.observed,
         text=text,
         raw={} if raw is None else raw,
         validated=validated,

@@ -32,6 +32,22 @@ def test_lines(run_script):
     assert re.search(r"^hookcore: 2 epochs, 24 batches in \d\.\d s", lines[-1])
 
 
+@pytest.mark.torch
+def test_steps_that_are_observed(run_script):
+    """Where a training's loops are not seen, its steps are what is counted."""
+    ran = run_script("""
+        import torch
+        class Trained:
+            model = torch.nn.Linear(2, 1)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            def train(self):
+                exec("for i in range(5): self.optimizer.step()")
+        train = hookcore.instrument(Trained().train, only=[], plugins=[Progress()])
+        train()
+    """)
+    assert re.search(r"hookcore: 5 steps in \d\.\d s", ran.stderr)
+
+
 def test_seldom_by_default(run_script):
     ran = run_script("train(pause=0.01)")
     assert [("done" in x, "batches in" in x) for x in ours(ran.stderr)] == [

@@ -19,7 +19,7 @@ VIEW = View(
     kind="tick", index=0, fit=None, epoch=3, epochs=12, batch=27, batches=45, done=117,
     unit="batch", step=117, samples=3744, per_second=81.2, samples_per_second=2598.4,
     outlook=Outlook(0.21, 75.4), elapsed=63.0, epoch_seconds=None, epochs_done=2,
-    validating=False, text="", metrics={"loss": 0.23123, "val_loss": 0.5},
+    validating=False, observed=False, text="", metrics={"loss": 0.23123, "val_loss": 0.5},
 )  # fmt: skip
 
 
