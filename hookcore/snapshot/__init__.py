@@ -48,7 +48,7 @@ in is kept).
 
 from .background import Job
 from .blobs import Memory
-from .classes import Unresolved
+from .classes import Unresolved, find_class, is_rebuildable
 from .codec import Encoded, NotEncodable, decode, encodable, encode
 from .manifests import FileSum, Manifest, NewerFormat, manifest
 from .model import FORMAT, Header, ObjectRecord, Snapshot, Staged, stage
@@ -90,7 +90,9 @@ __all__ = [
     "encodable",
     "encode",
     "export",
+    "find_class",
     "home",
+    "is_rebuildable",
     "latest",
     "list_checkpoints",
     "manifest",

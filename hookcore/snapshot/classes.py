@@ -83,6 +83,14 @@ def find(name: str) -> type:
     return typing.cast(type, found)
 
 
+def find_class(name: str) -> type | None:
+    """The same, or None where there is none."""
+    try:
+        return find(name)
+    except NotFoundYet:
+        return None
+
+
 def _need(name: str, kind: str) -> type:
     cls = find(name)
     if family(cls) != kind:

@@ -111,23 +111,55 @@ def test_fewer_epochs_than_are_done(bench, keeper, given, steps):
     assert steps == []
 
 
-def test_batches_that_grow_by_themselves_are_no_difference(bench, keeper):
-    bench.load(
-        """
-        def train():
-            model, optimizer = make()
-            data = torch.rand(12, 3)
-            losses = []
-            for epoch in range(4):
-                for x in DataLoader(data, 2 + epoch):
-                    losses.append(update(model, optimizer, x))
-            return losses, total(model)
-        """
-    )
+GROWING = """
+import os
+BASE = int(os.environ["SIZE"])
+
+def loader_of(data, size):
+    return DataLoader(data, size)
+
+def one(model, optimizer, loader, losses):
+    for x in loader:
+        losses.append(update(model, optimizer, x))
+
+def train():
+    model, optimizer = make()
+    data = torch.rand(12, 3)
+    losses = []
+    for epoch in range(4):
+        size = {size}
+        one(model, optimizer, loader_of(data, size), losses)
+    return losses, total(model)
+"""
+GROWN = {
+    "each epoch": "2 + epoch",
+    "once": "4 if epoch < 2 else 6",
+    "in a table": "[2, 3, 3, 6][epoch]",
+}
+
+
+@pytest.mark.parametrize("size", GROWN)
+def test_batches_that_the_loop_itself_makes_larger_are_no_difference(bench, keeper, given, size):
+    """Not in the very epoch where it goes on, either."""
+    bench.load(GROWING.format(size=GROWN[size]))
     bare = bench.call()
-    found = list(bench.call(keeper("epochs")).keeper.saved.values())
-    for snapshot in found[1:]:
-        assert bench.call(keeper(start=copy.deepcopy(snapshot))).result == bare.result
+    for at in ("epochs", "all"):
+        for snapshot in bench.call(keeper(at)).keeper.saved.values():
+            assert bench.call(keeper(start=copy.deepcopy(snapshot))).result == bare.result
+
+
+def test_batches_that_the_user_makes_larger_are_one_though_the_loop_makes_them_too(
+    bench, keeper, given, steps
+):
+    """What their size is made of shows it."""
+    bench.load(GROWING.format(size="BASE + epoch // 2"))
+    second = list(bench.call(keeper("epochs")).keeper.saved.values())[1]
+    given(size=8)
+    steps.clear()
+    with pytest.raises(hookcore.UsageError) as caught:
+        bench.call(keeper(start=second))
+    assert caught.value.why == "batches of the loop at loops.py:44 were of 4, now of 9"
+    assert steps == []
 
 
 def test_what_an_earlier_version_wrote_of_loops_is_enough(bench, keeper, given):

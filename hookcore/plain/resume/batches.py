@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
+from hookcore.plain import table
 from hookcore.plain.sites import loaders_in
 from hookcore.plain.sizes import size_of
 
 if TYPE_CHECKING:
+    from hookcore.plain.resume.constants import Constants
+    from hookcore.plain.resume.reach import Reach
     from hookcore.plain.sites import Loop
 
 ITERATORS = ("range_iterator", "list_iterator", "tuple_iterator", "longrange_iterator")
@@ -37,13 +42,63 @@ def changed(then: Mapping[str, Any], loop: Loop) -> str | None:
         then: What the checkpoint has of it: ``sizes``, and ``total`` where it counts.
         loop: The loop, at its first head.
     """
-    for before, now in zip(then.get("sizes") or (), sizes_of(loop), strict=False):
-        if None not in (before, now) and before != now:
-            return f"batches of the loop at {loop.site.where} were of {before}, now of {now}"
+    for size, size_now in _other_sizes(then, loop):
+        return f"batches of the loop at {loop.site.where} were of {size}, now of {size_now}"
     before, now = then.get("total"), loop.total
     if None not in (before, now) and before != now:
         return f"the loop at {loop.site.where} had {before} iterations, now {now}"
     return None
+
+
+def _other_sizes(then: Mapping[str, Any], loop: Loop) -> list[tuple[int, int]]:
+    pairs = zip(then.get("sizes") or (), sizes_of(loop), strict=False)
+    return [(a, b) for a, b in pairs if a is not None and b is not None and a != b]
+
+
+def origin(loop: Loop, reach: Reach, constants: Constants, folder: str) -> dict[str, Any]:
+    """What a change of the batches' size by the user would show in: plain values.
+
+    Args:
+        loop: The fit's outermost loop.
+        reach: What its names lead to.
+        constants: Tells what it cannot have changed.
+        folder: What paths are relative to.
+    """
+    files = {os.path.relpath(f.path, folder): f.digest for f in table.beside(loop.site.path)}
+    numbers: dict[str, int] = {}
+    for path, slot in reach.slots.items():
+        if constants.holds(path, slot.value):
+            numbers.update((p, n) for p, n in _numbers(path, slot.value) if type(n) is int)
+    return {"files": files, "numbers": numbers}
+
+
+def is_own_change(then: Mapping[str, Any], now: Mapping[str, Any], sizes: Any, loop: Loop) -> bool:
+    """Whether the loop itself has come to batches of another size, and the user asks for no other.
+
+    Args:
+        then: What :func:`origin` gave as the checkpoint was taken.
+        now: What it gives.
+        sizes: The sizes that the checkpoint knows.
+        loop: The loop over batches, at its first head.
+    """
+    files = [(digest, now["files"].get(path)) for path, digest in then["files"].items()]
+    if any(other is not None and digest != other for digest, other in files):
+        return False
+    for path, number in then["numbers"].items():
+        if number > 1 and now["numbers"].get(path, number) != number:
+            for size, _ in _other_sizes({"sizes": sizes}, loop):
+                if number % size == 0 or size % number == 0:
+                    return False  # it is their size, or what that is made of
+    return True
+
+
+def _numbers(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, argparse.Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        yield from ((f"{path}[{name!r}]", item) for name, item in value.items())
+    else:
+        yield path, value
 
 
 def parts_of(iterable: Any) -> Iterator[Any]:

@@ -19,6 +19,7 @@ import attrs
 import torch
 
 from hookcore.plain import table
+from hookcore.plain.resume.carried import carried, read_after
 from hookcore.plain.resume.flat import is_flat
 from hookcore.plain.rewriting.parsing import parse
 from hookcore.plain.rewriting.syntax import ordinals
@@ -53,17 +54,31 @@ class Constants:
         """Whether the value at this path is as the script made it before the loop."""
         if isinstance(value, argparse.Namespace):
             changed = bool(set(vars(value)) & self._changes.attributes) or self._changes.dynamic
-            return not changed and not self._rebound(path)
+            return not changed and not self.rebound(path)
         if immutable(value):
-            return not self._rebound(path)
+            return not self.rebound(path)
         if isinstance(value, torch.Tensor) and not value.requires_grad:
             if value.is_inference():
                 return False  # torch does not count what happens to it
             unchanged = value._version == 0  # noqa: SLF001 - torch names no other way to ask
             exposed = _PARTS.split(path.rpartition(":")[2])[-1] in self._changes.exposed
-            return unchanged and not exposed and not self._rebound(path)
-        only_read = self._own_name(path) in self._read and not self._rebound(path)
-        return only_read and (is_flat(value) or _flat(value))
+            return unchanged and not exposed and not self.rebound(path)
+        return self.only_reads(path) and (is_flat(value) or _flat(value))
+
+    def only_reads(self, path: str) -> bool:
+        """Whether it does no more with a name than read its items and the length."""
+        return self._own_name(path) in self._read and not self.rebound(path)
+
+    def anew(self, *, goes_on: bool) -> frozenset[str]:
+        """Paths of names that an iteration binds before it reads them.
+
+        Args:
+            goes_on: Whether an iteration is sure to follow; else code behind the loop may read.
+        """
+        source, site = _source_of(self._site.path), self._site
+        names = self._bound - carried(source, site.ordinal)
+        names -= frozenset() if goes_on else read_after(source, site.ordinal)
+        return frozenset(f"{site.module}:{n}" for n in names) if site.module_level else names
 
     def concerns(self, path: str) -> bool:
         """Whether the loop can have to do with what stands at this path."""
@@ -76,7 +91,7 @@ class Constants:
         own = f"{self._site.module}:"
         return path.removeprefix(own) if self._site.module_level else path
 
-    def _rebound(self, path: str) -> bool:
+    def rebound(self, path: str) -> bool:
         """Whether any name on the way to a value, or the value's own, is bound to another."""
         if "[" in path or "(" in path:
             return True

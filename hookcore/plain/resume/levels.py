@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from hookcore.errors import Concern
 from hookcore.plain import table
-from hookcore.plain.resume.batches import ITERATORS, parts_of, sizes_of
+from hookcore.plain.resume.batches import ITERATORS, origin, parts_of, sizes_of
 from hookcore.plain.resume.concerns import (
     concern_of_kept,
     concern_of_own,
@@ -82,9 +82,12 @@ class Levels:
             }
             for n, loop in enumerate(self._loops)
         ]
+        outer = self._loops[0]
+        alone = outer is self._loops[-1]
         return {
             **levels[0],
             "levels": levels,
+            "origin": origin(outer, self._reach, self.constants, folder) if alone else None,
             "batch_sizes": host.heads.sizes,
             "digests": digests(self._loops[-1], folder),
         }
@@ -127,6 +130,7 @@ class Levels:
                     "variables": variables,
                     "iterators": state.iterators,
                     "settings": state.settings,
+                    "made": state.made,
                     **self._objects(state, known),
                     "passes": [
                         {**feed.record(feed.number - base, loop.index), **state.own_of(feed)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import UsageError
 from hookcore.plain import table
 from hookcore.plain.resume import prologue, rng
-from hookcore.plain.resume.batches import changed
+from hookcore.plain.resume.batches import changed, is_own_change, origin
+from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.iterators import stand_in
 from hookcore.plain.resume.levels import digests, site_key
 from hookcore.plain.resume.putback import (
@@ -20,6 +22,7 @@ from hookcore.plain.resume.putback import (
     take_weights,
 )
 from hookcore.plain.resume.reach import Reach
+from hookcore.plain.sites import loaders_in
 from hookcore.snapshot import ObjectRecord
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ class Pending:
         self._names: dict[str, Any] = {}
         self._around: dict[str, Any] = {}
         self._checked: set[str] = set()
+        self._origin: dict[str, Any] | None = None
+        self._kept = weakref.WeakSet[Any]()  # loaders that were there before the loop went on
         self.position = snapshot.position
         self.weights_only = host.run.resume == "weights"
         self.done = False
@@ -140,14 +145,21 @@ class Pending:
         loop = self._loops[-1]
         site = loop.site
         reach = Reach({} if site.module_level else names, site.module, table.beside(site.path))
-        back = PutBack(reach, site.names)
         snapshot = self._snapshot.resolve()
         self._check_order()
         number = len(self._loops) - 1
-        if number == len(self._levels) - 1:
+        inner = number == len(self._levels) - 1
+        anew = Constants(site).anew(goes_on=not inner) if not (inner and number) else frozenset()
+        back = PutBack(reach, site.names, anew)
+        if number == 0:
+            folder = str(self._host.run.folder)
+            self._origin = origin(loop, reach, Constants(site), folder)
+            self._kept.update(reach.loaders.values())
+        if inner:
             self._put_all(back, snapshot)
         else:
             level = snapshot.levels[number]
+            back.made(level.get("made", {}))
             for path, record in _records_of(level, snapshot):
                 back.make(path, record)
             live = {
@@ -167,6 +179,7 @@ class Pending:
 
     def _put_all(self, back: PutBack, snapshot: Snapshot) -> None:
         """At the innermost head: what it is now, and what only the frames around know."""
+        back.made(snapshot.position.get("made", {}))
         back.objects(snapshot.objects)
         live = dict(back.live)
         for level in snapshot.levels:
@@ -273,8 +286,22 @@ class Pending:
         """
         if "batch_sizes" in self.position:  # which older checkpoints lack
             sizes = self.position["batch_sizes"]
-            self._refuse(changed({"sizes": sizes}, loop))
+            difference = changed({"sizes": sizes}, loop)
+            if difference is not None and self._is_own_change(sizes, loop):
+                self._host.run.say(f"{difference}: the loop's own change, for nothing else is new")
+            else:
+                self._refuse(difference)
             self._host.heads.went_on(sizes)
+
+    def _is_own_change(self, sizes: Any, loop: Loop) -> bool:
+        """Whether the loop made batches of another size, from where it went on."""
+        then, now = self.position.get("origin"), self._origin
+        if not then or not now or self._snapshot.header.argv != tuple(self._host.run.argv):
+            return False
+        taps = self._host.taps
+        drawn_from = [] if taps is None else taps.loaders(loaders_in(loop.iterable))
+        there = any(loader in self._kept for loader in drawn_from)
+        return not there and is_own_change(then, now, sizes, loop)
 
     def _refuse(self, difference: str | None) -> None:
         if difference is None:

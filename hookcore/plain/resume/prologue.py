@@ -19,6 +19,7 @@ from hookcore.plain import table
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.flat import copy_tables, is_table
+from hookcore.plain.resume.made import made_by
 from hookcore.plain.resume.reach import Reach
 from hookcore.plain.resume.turning import place_of
 
@@ -51,6 +52,7 @@ class Prologue:
         iterators: Places of iterators, by path.
         objects: What has a state of its own, weakly, by path.
         settings: States of schedulers, and the groups of optimizers, by path.
+        made: What the loop may have made, as :func:`~.made.made_by` tells.
         concern: Why the run cannot go on from it, or None.
     """
 
@@ -65,6 +67,7 @@ class Prologue:
     iterators: dict[str, Any] = attrs.field(factory=dict)
     objects: dict[str, Callable[[], Any]] = attrs.field(factory=dict)
     settings: dict[str, Any] = attrs.field(factory=dict)
+    made: dict[str, Any] = attrs.field(factory=dict)
     concern: Concern | None = None
 
     def own_of(self, feed: Feed) -> dict[str, Any]:
@@ -163,6 +166,7 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
     made.objects = {path: _weakly(thing) for path, thing in reach.objects.items()}
     settings = {path: settings_of(thing) for path, thing in reach.objects.items()}
     made.settings = {path: state for path, state in settings.items() if state is not None}
+    made.made = made_by(reach, constants)
     made.concern, _ = left_out(reach, constants)
     return made
 

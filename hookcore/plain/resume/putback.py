@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import copy
+import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 
 from hookcore.errors import UsageError
 from hookcore.plain.resume import iterators, rng
+from hookcore.plain.resume.made import make, place_in
 from hookcore.plain.resume.reach import GRADIENT, Reach
 from hookcore.plain.resume.refill import Refill
 from hookcore.plain.resume.slots import bind_on
@@ -32,14 +34,18 @@ class PutBack:
     Args:
         reach: What the loop's names lead to now.
         names: Names of the loop's frame that its own code can bind.
+        anew: Names that the loop binds before it reads them.
 
     Attributes:
         given: What the frame's code must bind itself.
         live: The live objects, by the names of their records.
     """
 
-    def __init__(self, reach: Reach, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, reach: Reach, names: tuple[str, ...], anew: frozenset[str] = frozenset()
+    ) -> None:
         self._reach = reach
+        self._anew = anew
         self._names = names
         self.live: dict[str, Any] = {}
         self.given: dict[str, Any] = {}
@@ -51,6 +57,9 @@ class PutBack:
             UsageError: They do not fit what is here.
         """
         for record in records:
+            self.make(record.name, record)
+            if record.name not in self._reach.objects and self._is_bound_anew(record.name):
+                continue
             self.live[record.name] = self._object(record)
             load_object(self.live[record.name], record)
 
@@ -148,7 +157,6 @@ class PutBack:
 
     def _object(self, record: ObjectRecord) -> Any:
         """The live object that a record belongs to."""
-        self.make(record.name, record)
         thing = self._reach.objects.get(record.name)
         if thing is None or class_name(thing) != record.class_name:
             found = "nothing" if thing is None else class_name(thing)
@@ -167,15 +175,32 @@ class PutBack:
         """What stands at a path that was plain then, and holds something else now."""
         return self._reach.objects.get(path)
 
-    def _bind(self, path: str, value: Any) -> None:
-        """Have a path lead to a value."""
+    def made(self, made: Mapping[str, Any]) -> None:
+        """Objects and containers that the loop had made by then.
+
+        Args:
+            made: What :func:`~.made.made_by` gave.
+        """
+        make(self, self._reach, made)
+
+    def bind(self, path: str, value: Any) -> bool:
+        """Have a path lead to a value; False where there is no place for it."""
         slot = self._reach.slots.get(path)
         if slot is not None and slot.put is not None:
             slot.put(value)
         elif path in self._names:
             self.given[path] = value
-        elif not self._bind_inside(path, value):
+        else:
+            return self._bind_inside(path, value)
+        return True
+
+    def _bind(self, path: str, value: Any) -> None:
+        if not self.bind(path, value) and not self._is_bound_anew(path):
             raise misfit(f"it has {path}, and here is no place for it")
+
+    def _is_bound_anew(self, path: str) -> bool:
+        """Whether the loop binds its name before it reads it: what it was is nothing to it."""
+        return name_of(path) in self._anew
 
     def _bind_inside(self, path: str, value: Any) -> bool:
         """A name, an attribute, a key or an item that is not there yet."""
@@ -187,19 +212,27 @@ class PutBack:
         if dot and name.isidentifier() and owner in self._reach.owners:
             bind_on(self._reach.owners[owner], name, value)
             return True
-        owner, bracket, key = path.removesuffix("]").rpartition("[")
+        inside = place_in(path)
+        if inside is None:
+            return False
+        owner, place = inside
         empty = self._reach.slots.get(owner)  # or one that holds nothing of the kind yet
         holder = self._reach.owners.get(owner, empty.value if empty is not None else None)
-        if not bracket or holder is None:
-            return False
-        place = ast.literal_eval(key)
         if isinstance(holder, list) and place == len(holder):
             holder.append(value)
+            return True
+        if isinstance(holder, (list, deque)) and place < len(holder):
+            holder[place] = value
             return True
         if isinstance(holder, dict):
             holder[place] = value
             return True
         return False
+
+
+def name_of(path: str) -> str:
+    """The name that a path begins with."""
+    return re.split(r"[.\[(]", path, maxsplit=1)[0]
 
 
 def check_order(iterator: Any, record: Mapping[str, Any]) -> None:

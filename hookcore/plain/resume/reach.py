@@ -63,6 +63,7 @@ class Reach:
         loaders: DataLoaders, by path.
         unknown: What has no state that could be taken, by path.
         owners: Lists, dictionaries and objects that have such places, by path.
+        same: Paths that lead to what was found at another path, which is its value.
         tensors: Tensors of the user's own that require gradients, by path.
         modules: Names of the modules searched, each with what it holds.
     """
@@ -79,9 +80,10 @@ class Reach:
         self.loaders: dict[str, DataLoader[Any]] = {}
         self.unknown: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}
+        self.same: dict[str, str] = {}
         self.tensors: dict[str, torch.Tensor] = {}
         self.modules: dict[str, dict[str, Any]] = {}
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, tuple[Any, str]] = {}
         files = tuple(files)
         self._project = dict.fromkeys((frame_module, *(file.module for file in files)))
         self._touched = touched(files)
@@ -132,7 +134,7 @@ class Reach:
             self.slots[slot.path] = slot
             self._find_tensors(slot.path, value, depth)
             return
-        if depth and not self._known(value):
+        if depth and not self._known(slot.path, value):
             if isinstance(value, DataLoader):
                 self.loaders[slot.path] = value
             parts = list(parts_of(slot.path, value))
@@ -152,7 +154,7 @@ class Reach:
 
     def _visit_definition(self, path: str, value: Any, depth: int) -> None:
         """A function or a class: what it can reach, and what the project keeps on it."""
-        if not depth or self._known(value):
+        if not depth or self._known(path, value):
             return
         own = value.__module__ in self._project
         path = (home_of(value) if own else None) or path
@@ -165,7 +167,7 @@ class Reach:
 
     def _note_whole(self, kind: dict[str, Any], slot: Slot, depth: int) -> None:
         value = slot.value
-        if not self._known(value):
+        if not self._known(slot.path, value):
             kind[slot.path] = value
             if kind is self.objects:
                 self._inside_wrapper(slot.path, value, depth)
@@ -212,10 +214,11 @@ class Reach:
                 if isinstance(item, (torch.Tensor, list, tuple, dict)):
                     self._find_tensors(f"{path}[{name!r}]", item, depth - 1)
 
-    def _known(self, value: Any) -> bool:
+    def _known(self, path: str, value: Any) -> bool:
         if id(value) in self._seen:
+            self.same[path] = self._seen[id(value)][1]
             return True
-        self._seen[id(value)] = value
+        self._seen[id(value)] = value, path
         return False
 
 

@@ -6,6 +6,7 @@ import enum
 import functools
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -119,13 +120,15 @@ def bind_on(owner: Any, name: str, value: Any) -> None:
         cells[name].cell_contents = value
     elif isinstance(owner, type):
         type.__setattr__(owner, name, value)
-    else:
+    elif isinstance(owner, torch.nn.Module):
         setattr(owner, name, value)
+    else:
+        object.__setattr__(owner, name, value)  # of a frozen one, too
 
 
-def _items(path: str, value: list[Any] | tuple[Any, ...]) -> Iterator[Slot]:
+def _items(path: str, value: list[Any] | tuple[Any, ...] | deque[Any]) -> Iterator[Slot]:
     for i, item in enumerate(value):
-        put = functools.partial(value.__setitem__, i) if isinstance(value, list) else cannot
+        put = cannot if isinstance(value, tuple) else functools.partial(value.__setitem__, i)
         yield Slot(f"{path}[{i}]", item, put)
 
 
@@ -155,11 +158,11 @@ def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
 def attributes(path: str, value: Any) -> Iterator[Slot]:
     """What an object holds, in its dictionary and its slots."""
     for name, item in tuple(getattr(value, "__dict__", {}).items()):
-        yield Slot(f"{path}.{name}", item, functools.partial(setattr, value, name))
+        yield Slot(f"{path}.{name}", item, functools.partial(bind_on, value, name))
     for cls in type(value).__mro__:
         for name, slot in tuple(vars(cls).items()):
             if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
-                put = functools.partial(setattr, value, name)
+                put = functools.partial(bind_on, value, name)
                 yield Slot(f"{path}.{name}", getattr(value, name), put)
 
 
@@ -182,7 +185,7 @@ def _arguments(path: str, value: functools.partial[Any]) -> Iterator[Slot]:
 
 
 _INSIDE: dict[Any, Callable[[str, Any], Iterator[Slot]]] = {
-    (list, tuple): _items,
+    (list, tuple, deque): _items,
     dict: _entries,
     DataLoader: _in_loader,
     torch.utils.data.Subset: attributes,

@@ -16,6 +16,7 @@ from hookcore.plain import table
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.levels import Levels, concern_inside, concern_of
+from hookcore.plain.resume.made import made_by
 from hookcore.plain.resume.reach import GRADIENT, Reach
 from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
@@ -74,6 +75,7 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
         position={
             **_counters(fit, inside=loop is not None and loop is not roles.outer),
             **(levels.position() if whole else {}),
+            "made": made_by(reach, levels.constants) if whole else {},
             "models": [reach.path_of(model) for model in fit.models],
             "optimizers": [reach.path_of(optimizer) for optimizer in fit.optimizers],
             "iterators": {path: place_of(it) for path, it in reach.iterators.items()},
