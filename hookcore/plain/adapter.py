@@ -212,8 +212,9 @@ class Plain:
     def returned(self, function: int, site_id: int | None, frame: int) -> None:
         """A function returns, from inside a loop where ``site_id`` is given."""
         life = self.life
-        seen = self.shown.take(function)
-        if life.fit is not None:
+        # An average of the weights, say, returns in each batch, shows nothing and closes nothing.
+        seen = self.shown.take(function) if function in self.shown.seen else {}
+        if life.fit is not None and (seen or self.evaluation.open):
             validating = life.in_validation
             self.evaluation.returned(frame, self.scalars.returned(function, seen, validating))
             if life.in_batch and not validating:

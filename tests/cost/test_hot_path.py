@@ -64,6 +64,7 @@ def test_no_plugin(bare, scheduled):
 
 
 ONE_LOOP = """
+import torch
 from torch.nn.functional import cross_entropy
 
 def train(model, optimizer, batches):
@@ -76,19 +77,45 @@ def train(model, optimizer, batches):
 """
 
 
-def test_one_loop_over_steps(tmp_path):
+@pytest.fixture
+def one_loop(tmp_path):
+    """Calls that a batch of one loop over steps has more inside a run than outside."""
+
+    def added(body="pass"):
+        module = ours.module_of(tmp_path, "one_loop", f"{ONE_LOOP}        {body}\n")
+
+        def row(job):
+            batches = [batch for _ in range(job.epochs) for batch in job.loader]
+            module.train(job.model, job.sgd(), batches)
+
+        def inside(job):
+            with ours.opened(job, (), quiet=True):
+                row(job)
+
+        bare = measures.calls(row)
+        instrumented = hookcore.instrument(module.train)
+        heard = measures.calls(inside)
+        instrumented.restore()
+        return heard - bare
+
+    return added
+
+
+def test_one_loop_over_steps(one_loop):
     """All of it is inside batches; where nothing switches gradients off, no forward is heard."""
-    modules = [ours.module_of(tmp_path, name, ONE_LOOP) for name in ("bare_loop", "one_loop")]
-    instrumented = hookcore.instrument(modules[1].train)
+    assert 0 < one_loop() <= 8
 
-    def row(job, of):
-        batches = [batch for _ in range(job.epochs) for batch in job.loader]
-        with ours.opened(job, (), quiet=True):
-            of.train(job.model, job.sgd(), batches)
 
-    bare, heard = (measures.calls(functools.partial(row, of=module)) for module in modules)
-    instrumented.restore()
-    assert heard - bare <= 8
+def test_one_loop_that_once_switches_gradients_off(one_loop):
+    """An evaluation may follow; where none does, the forwards are heard for a batch or two."""
+    switching = "if x is batches[2][0]:\n            with torch.no_grad():\n                pass"
+    assert 0 < one_loop(switching) <= 8
+
+
+def test_a_function_that_switches_gradients_off_in_each_batch(one_loop):
+    """An average of the weights, say: that it returns might end an evaluation, and is asked."""
+    averages = "\n\ndef average():\n    with torch.enable_grad():\n        pass\n"
+    assert 0 < one_loop("average()" + averages) <= 8 + 7
 
 
 @needs_plugins

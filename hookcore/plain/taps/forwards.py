@@ -29,10 +29,16 @@ class Forwards:
 
     They never leave the process: a module that is copied or pickled meanwhile is copied and
     pickled without them.
+
+    Attributes:
+        sign: Batches that were done at the last sign that an evaluation may follow, where the hooks
+            are there for that alone; else None. After a whole batch without a sign they go.
     """
 
     def __init__(self, host: Plain) -> None:
         self._host = host
+        self.sign: int | None = None
+        self._in_vain = False
         self._watched: list[tuple[Any, tuple[Any, Any]]] = []
         self._roots: Mapping[Any, Any] = {}
         self._reduce: Replaced | None = None
@@ -62,6 +68,7 @@ class Forwards:
 
     def unwatch(self) -> None:
         """Take the hooks back."""
+        self.sign = None
         for _, handles in self._watched:
             for handle in handles:
                 handle.remove()
@@ -72,12 +79,13 @@ class Forwards:
     @contextmanager
     def unheard(self) -> Iterator[None]:
         """Take the hooks back for as long as torch compiles a model with its hooks."""
-        models = [model for model, _ in self._watched]
+        models, sign = [model for model, _ in self._watched], self.sign
         self.unwatch()
         try:
             yield
         finally:
             self.watch(models, self._roots)
+            self.sign = sign
 
     def _began(self, module: Any, args: Any, kwargs: Any) -> None:
         if gate.compiling():
@@ -92,6 +100,8 @@ class Forwards:
             host.evaluation.called_with_gradients()
         elif host.life.in_validation:
             host.trained()
+        elif self.sign is not None and fit.batches > self.sign + 1:
+            self._in_vain = True
         host.evaluation.calling = True
         fire = host.life.events.on_forward_start
         if fire is not None:
@@ -102,6 +112,9 @@ class Forwards:
             return
         host = self._host
         host.evaluation.calling = False
+        if self._in_vain:
+            self._in_vain = False
+            self.unwatch()
         fire = host.life.events.on_forward_end
         if fire is not None and host.life.fit is not None and host.mine():
             fire(host.run, host.life.fit, self._roots.get(module, module), output)

@@ -400,8 +400,14 @@ class Taps:
 
     def eval_called(self) -> None:
         """``eval()`` was called, or gradients are off: inside a batch an evaluation may follow."""
-        if self._models and not self.forwards:
+        fit = self.host.life.fit
+        if fit is None or not self._models:
+            return
+        if not self.forwards:
             self.watch()
+            self.forwards.sign = fit.batches
+        elif self.forwards.sign is not None:
+            self.forwards.sign = fit.batches
 
 
 def _is_inside_another(step: FrameType) -> bool:
