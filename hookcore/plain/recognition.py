@@ -257,5 +257,5 @@ def _counted(loop: Loop, iteration: int, batch: Loop) -> int:
 
 def _may_set_gradients(loop: Loop) -> bool:
     """Whether a loop's project may switch gradients off by a call that each step makes, too."""
-    files = (*table.beside(loop.site.path), *table.left_alone())
+    files = (*table.beside(loop.site.path), *table.left_alone(loop.site.path))
     return loop.declared or any("set_grad_enabled" in file.source for file in files)

@@ -201,11 +201,6 @@ def rewritten() -> list[File]:
     return [file for file in list(FILES.values()) if file.reason is None]
 
 
-def left_alone() -> list[File]:
-    """The files that were to be rewritten, and are as they were."""
-    return [file for file in list(FILES.values()) if file.reason is not None]
-
-
 def is_rewritten(path: str) -> bool:
     """Whether a file runs with sites in it."""
     return path in _paths
@@ -224,10 +219,19 @@ def beside(path: str) -> list[File]:
     Args:
         path: The file.
     """
+    return _of_project(path, rewritten())
+
+
+def left_alone(path: str) -> list[File]:
+    """The files of the same project that were to be rewritten, and are as they were."""
+    return _of_project(path, [file for file in list(FILES.values()) if file.reason is not None])
+
+
+def _of_project(path: str, files: list[File]) -> list[File]:
     project, cell = project_around(path), is_cell(path)
     return [
         file
-        for file in rewritten()
+        for file in files
         if file.path == path or (cell and is_cell(file.path)) or project.own(file.path)
     ]
 
