@@ -167,6 +167,30 @@ INSIDE = {
         ),
         "make it a list",
     ),
+    "the loop binds scale to a function, which no checkpoint can make again": (
+        two_levels(
+            setup="scale = lambda x: x",
+            before="if epoch: scale = lambda x: 2 * x",
+            inside="losses.append(scale(losses[-1]))",
+        ),
+        "make it before the loop, or anew in each epoch",
+    ),
+    "the loop binds loader to a DataLoader": (
+        two_levels(
+            "loader",
+            setup="loader = DataLoader(data, 4)",
+            before="if epoch: loader = DataLoader(data + 1, 4)",
+        ),
+        "make it before the loop, or anew in each epoch",
+    ),
+    "the loop has made optimizer anew, or of other parts": (
+        two_levels(before="if epoch: optimizer = torch.optim.SGD(model.parameters(), 0.1)"),
+        "make all parts and optimizers before the loop",
+    ),
+    "the loop has made model anew, or of other parts": (
+        two_levels(before="if epoch: model.append(nn.Linear(1, 1))"),
+        "make all parts and optimizers before the loop",
+    ),
     "no name of the loop leads to a tensor": (
         """
         def train():

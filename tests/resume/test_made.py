@@ -100,6 +100,50 @@ def test_what_the_loop_makes_is_there_again(check, how, at):
     check(LOOP.format(**parts), at=at)
 
 
+CHOSEN = """
+def squares(y):
+    return (y ** 2).mean()
+
+def sizes(y):
+    return y.abs().mean()
+
+class Loss:
+    def __init__(self):
+        self.of, self.smooth = squares, nn.SmoothL1Loss(beta=1.0)
+
+def train():
+    model, optimizer = make()
+    loader = DataLoader(Noisy(16), 4, shuffle=True)
+    losses, loss_of, loss = [], squares, Loss()
+    for epoch in range(3):
+        {before}
+        for x in loader:
+            optimizer.zero_grad()
+            y = model(x)
+            value = {loss}
+            value.backward()
+            optimizer.step()
+            losses.append(value.item())
+    return losses, total(model)
+"""
+CHOICES = {
+    "a function": ("if epoch == 1: loss_of = sizes", "loss_of(y)"),
+    "one of torch": ("if epoch == 1: loss_of = torch.std", "loss_of(y)"),
+    "an attribute": ("loss.of = (squares, sizes, torch.var)[epoch]", "loss.of(y)"),
+    "what a module of torch is told": (
+        "loss.smooth.beta *= 0.1; model[1].p += 0.2",
+        "loss.smooth(y, torch.zeros_like(y))",
+    ),
+}
+
+
+@pytest.mark.parametrize("at", ["all", "epochs"])
+@pytest.mark.parametrize("what", CHOICES)
+def test_what_the_loop_chooses_stays_chosen(check, what, at):
+    before, loss = CHOICES[what]
+    check(CHOSEN.format(before=before, loss=loss), at=at)
+
+
 def test_a_name_that_is_read_first_is_carried_along():
     from hookcore.plain.resume.carried import carried, read_after
 

@@ -80,6 +80,12 @@ class Constants:
         names -= frozenset() if goes_on else read_after(source, site.ordinal)
         return frozenset(f"{site.module}:{n}" for n in names) if site.module_level else names
 
+    def taken_along(self) -> frozenset[str]:
+        """Paths of names that it binds, and may read before it binds them the next time."""
+        names = self._bound & carried(_source_of(self._site.path), self._site.ordinal)
+        module = f"{self._site.module}:" if self._site.module_level else ""
+        return frozenset(module + name for name in names)
+
     def concerns(self, path: str) -> bool:
         """Whether the loop can have to do with what stands at this path."""
         module, colon, rest = path.partition(":")
@@ -117,8 +123,8 @@ def read_before(outer: table.Site, inner: table.Site | None) -> Callable[[str], 
         outer: The loop.
         inner: The loop inside, in the same function; None where it is in another one.
     """
-    place = None if inner is None else inner.ordinal
-    read = _read_before(_source_of(outer.path), outer.ordinal, place)
+    place, source = None if inner is None else inner.ordinal, _source_of(outer.path)
+    read = _read_before(source, outer.ordinal, place) & carried(source, outer.ordinal)
 
     def needed(path: str) -> bool:
         module, colon, rest = path.partition(":")

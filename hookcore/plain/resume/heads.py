@@ -17,6 +17,7 @@ class Heads:
         entries: How often a site has been entered, less one.
         at: The loop whose head is attended to, or None.
         names: Names of its frame, where they have just been shown.
+        parts: What the fit's objects were made of when they were first seen.
         sizes: How large the fit's batches are, as :func:`~.batches.sizes_of` tells; None where
             they are not the same in each epoch.
     """
@@ -27,6 +28,7 @@ class Heads:
         self.entries: dict[int, int] = {}
         self.at: Loop | None = None
         self.names: dict[str, Any] = {}
+        self.parts: dict[Any, Any] = {}
         self.sizes: list[int | None] | None = None
         self._sized = False
         self._asked: set[int] = set()
@@ -127,6 +129,7 @@ class Heads:
     def forget(self) -> None:
         """The fit is over."""
         self._asked.clear()
+        self.parts.clear()
         self.sizes, self._sized = None, False
 
     def _size(self, loop: Loop) -> None:

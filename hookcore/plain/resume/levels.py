@@ -67,6 +67,12 @@ class Levels:
         frame = self._loops[-1].frame
         return Constants(next(loop.site for loop in self._loops if loop.frame == frame))
 
+    @property
+    def anew(self) -> frozenset[str]:
+        """Names that these loops bind in each iteration before they read them."""
+        found: frozenset[str] = frozenset()
+        return found.union(*(Constants(loop.site).anew(goes_on=True) for loop in self._loops))
+
     def position(self) -> dict[str, Any]:
         """Where the run stands: plain values."""
         host, folder = self._host, str(self._host.run.folder)

@@ -7,11 +7,19 @@ attributes, as a dataclass is.
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hookcore.plain.resume.slots import of_user
+import torch
+from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader, Dataset
+
+from hookcore.errors import Concern
+from hookcore.plain.resume.slots import find_definition, home_of, of_user
+from hookcore.plain.resume.stateful import has_state
 from hookcore.snapshot import find_class, is_rebuildable
 
 if TYPE_CHECKING:
@@ -37,12 +45,17 @@ def made_by(reach: Reach, constants: Constants) -> dict[str, Any]:
         shape = _shape_of(value) if grows or constants.rebound(path) else None
         if shape is not None:
             found[path] = shape
+    named = {
+        path: home
+        for path, value in reach.definitions.items()
+        if constants.rebound(path) and (home := home_of(value)) is not None
+    }
     same = {
         path: there
         for path, there in reach.same.items()
         if _owner_of(path) in found
     }
-    return {"shapes": found, "same": same} if found else {}
+    return {"shapes": found, "same": same, "named": named} if found or named else {}
 
 
 def make(back: PutBack, reach: Reach, made: Mapping[str, Any]) -> None:
@@ -63,10 +76,69 @@ def make(back: PutBack, reach: Reach, made: Mapping[str, Any]) -> None:
             reach.owners[path] = live
             here.add(path)
         _resize(live, shape)
+    for path, home in made.get("named", {}).items():
+        definition = find_definition(home)
+        if definition is not None and reach.definitions.get(path) is not definition:
+            back.bind(path, definition)
     for path, there in made.get("same", {}).items():
         thing = reach.owners.get(there, reach.objects.get(there))
         if thing is not None and _owner_of(path) in here:
             back.bind(path, thing)
+
+
+def unmade(reach: Reach, constants: Constants) -> Concern | None:
+    """Why a name cannot be brought back that the loop binds, and takes along to where it goes on.
+
+    Args:
+        reach: What the loop's names lead to.
+        constants: Tells which names it takes along.
+    """
+    for path in sorted(constants.taken_along()):
+        definition, data = reach.definitions.get(path), reach.owners.get(path)
+        is_data = isinstance(data, (DataLoader, Dataset)) and _shape_of(data) is None
+        if is_data or (definition is not None and home_of(definition) is None):
+            kind = type(data if definition is None else definition).__name__
+            return Concern(
+                f"the loop binds {path} to a {kind}, which no checkpoint can make again",
+                "make it before the loop, or anew in each epoch; a function at a module's top",
+            )
+    return None
+
+
+def rebuilt(
+    reach: Reach, known: dict[Any, Any], scope: str, anew: Collection[str]
+) -> Concern | None:
+    """Why an object cannot be brought back that is another than the script makes, or None.
+
+    Args:
+        reach: What the loop's names lead to.
+        known: What each object was made of when it was first seen in the fit; filled here.
+        scope: The function that the names belong to.
+        anew: Names that the loop binds before it reads them.
+    """
+    for path, thing in reach.objects.items():
+        parts = _parts_of(thing)
+        if known.setdefault((scope, path), parts) != parts and name_of(path) not in anew:
+            return Concern(
+                f"the loop has made {path} anew, or of other parts; the script makes it as it was",
+                "make all parts and optimizers before the loop; freeze, unfreeze and choose in it",
+            )
+    return None
+
+
+def name_of(path: str) -> str:
+    """The name that a path begins with."""
+    return re.split(r"[.\[(]", path, maxsplit=1)[0]
+
+
+def _parts_of(thing: Any) -> Any:
+    kind = _kind_of(thing)
+    if isinstance(thing, torch.nn.Module):
+        tensors = itertools.chain(thing.named_parameters(), thing.named_buffers())
+        return kind, [(n, None if is_lazy(t) else t.shape) for n, t in tensors]
+    if isinstance(thing, torch.optim.Optimizer):
+        return kind, [len(group["params"]) for group in thing.param_groups]
+    return kind
 
 
 def _shape_of(value: Any) -> dict[str, Any] | None:
@@ -79,6 +151,8 @@ def _shape_of(value: Any) -> dict[str, Any] | None:
         factory = getattr(value, "default_factory", None)
         name = "" if factory is None else _kind_of_class(factory)
         return {"kind": kind, "keys": keys, "factory": name} if plain else None
+    if has_state(value):
+        return None
     if of_user(type(value)) and is_rebuildable(type(value)) and "<locals>" not in kind:
         return {"kind": kind}
     return None

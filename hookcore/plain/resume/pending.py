@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from hookcore.plain.resume.batches import changed, is_own_change, origin
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.iterators import stand_in
 from hookcore.plain.resume.levels import digests, site_key
+from hookcore.plain.resume.made import name_of
 from hookcore.plain.resume.putback import (
     AFRESH,
     FRESH,
@@ -55,6 +57,8 @@ class Pending:
         self._loops: list[Loop] = []
         self._put: Loop | None = None
         self._names: dict[str, Any] = {}
+        self._anew: collections.defaultdict[int, frozenset[str]]
+        self._anew = collections.defaultdict(frozenset)  # names that a level binds before it reads
         self._around: dict[str, Any] = {}
         self._checked: set[str] = set()
         self._origin: dict[str, Any] | None = None
@@ -150,6 +154,7 @@ class Pending:
         number = len(self._loops) - 1
         inner = number == len(self._levels) - 1
         anew = Constants(site).anew(goes_on=not inner) if not (inner and number) else frozenset()
+        self._anew[number] = anew
         back = PutBack(reach, site.names, anew)
         if number == 0:
             folder = str(self._host.run.folder)
@@ -182,9 +187,11 @@ class Pending:
         back.made(snapshot.position.get("made", {}))
         back.objects(snapshot.objects)
         live = dict(back.live)
-        for level in snapshot.levels:
+        for number, level in enumerate(snapshot.levels):
             for path, fields in level.get("objects", {}).items():
                 if path not in self._around:
+                    if name_of(path) in self._anew[number]:
+                        continue
                     raise misfit(f"it has {path}, and here is no place for it")
                 live[path] = self._around[path]
                 load_object(live[path], ObjectRecord(**fields))

@@ -19,7 +19,7 @@ from hookcore.plain import table
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.flat import copy_tables, is_table
-from hookcore.plain.resume.made import made_by
+from hookcore.plain.resume.made import made_by, rebuilt
 from hookcore.plain.resume.reach import Reach
 from hookcore.plain.resume.turning import place_of
 
@@ -168,6 +168,8 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
     made.settings = {path: state for path, state in settings.items() if state is not None}
     made.made = made_by(reach, constants)
     made.concern, _ = left_out(reach, constants)
+    anew = constants.anew(goes_on=True)
+    made.concern = made.concern or rebuilt(reach, host.heads.parts, site.scope, anew)
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import torch
 
 from hookcore.errors import UsageError
 from hookcore.plain.resume import iterators, rng
-from hookcore.plain.resume.made import make, place_in
+from hookcore.plain.resume.made import make, name_of, place_in
 from hookcore.plain.resume.reach import GRADIENT, Reach
 from hookcore.plain.resume.refill import Refill
 from hookcore.plain.resume.slots import bind_on
@@ -230,11 +229,6 @@ class PutBack:
         return False
 
 
-def name_of(path: str) -> str:
-    """The name that a path begins with."""
-    return re.split(r"[.\[(]", path, maxsplit=1)[0]
-
-
 def check_order(iterator: Any, record: Mapping[str, Any]) -> None:
     """Compare what a DataLoader draws next with what it would have drawn.
 
@@ -353,7 +347,7 @@ def _aliases(
         if record.kind == "module":
             now = live[record.name].state_dict()
             for name, saved in record.state.items():
-                if isinstance(saved, torch.Tensor) and saved.numel():
+                if isinstance(saved, torch.Tensor) and saved.numel() and name in now:
                     found[saved.data_ptr(), saved.shape] = now[name]
                     owned.add(now[name].untyped_storage().data_ptr())
     return found, owned

@@ -15,7 +15,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
-from hookcore.plain.resume.constants import touched
+from hookcore.plain.resume.constants import assigned, touched
 from hookcore.plain.resume.flat import is_table
 from hookcore.plain.resume.slots import (
     DEFINED,
@@ -63,6 +63,7 @@ class Reach:
         loaders: DataLoaders, by path.
         unknown: What has no state that could be taken, by path.
         owners: Lists, dictionaries and objects that have such places, by path.
+        definitions: Functions and classes, by path.
         same: Paths that lead to what was found at another path, which is its value.
         tensors: Tensors of the user's own that require gradients, by path.
         modules: Names of the modules searched, each with what it holds.
@@ -81,12 +82,13 @@ class Reach:
         self.unknown: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}
         self.same: dict[str, str] = {}
+        self.definitions: dict[str, Any] = {}
         self.tensors: dict[str, torch.Tensor] = {}
         self.modules: dict[str, dict[str, Any]] = {}
         self._seen: dict[int, tuple[Any, str]] = {}
         files = tuple(files)
         self._project = dict.fromkeys((frame_module, *(file.module for file in files)))
-        self._touched = touched(files)
+        self._touched, self._assigned = touched(files), assigned(files)
         self._in_data = 0
         for name, value in names.items():
             self._visit(Slot(name, value, None), _DEPTH)
@@ -119,9 +121,10 @@ class Reach:
             self.slots[slot.path] = slot
             self.tables[slot.path] = None
             return
-        if isinstance(value, (types.ModuleType, types.BuiltinFunctionType)):
+        if isinstance(value, types.ModuleType):
             return
-        if isinstance(value, DEFINED):
+        if isinstance(value, (types.BuiltinFunctionType, *DEFINED)):
+            self.definitions[slot.path] = value
             self._visit_definition(slot.path, value, depth)
             return
         if of_user(type(value)):
@@ -154,7 +157,8 @@ class Reach:
 
     def _visit_definition(self, path: str, value: Any, depth: int) -> None:
         """A function or a class: what it can reach, and what the project keeps on it."""
-        if not depth or self._known(path, value):
+        builtin = isinstance(value, types.BuiltinFunctionType)
+        if not depth or builtin or self._known(path, value):
             return
         own = value.__module__ in self._project
         path = (home_of(value) if own else None) or path
@@ -188,8 +192,11 @@ class Reach:
             return
         if isinstance(value, torch.nn.Module):
             for inner, module in value.named_modules():
+                place = f"{path}.{inner}" if inner else path
                 if of_user(type(module)):
-                    self._beside_state(f"{path}.{inner}" if inner else path, module, depth)
+                    self._beside_state(place, module, depth)
+                elif not self._assigned.isdisjoint(vars(module)):
+                    self._of_torch(place, module)
         elif of_user(type(value)):
             self._beside_state(path, value, depth)
 
@@ -203,6 +210,14 @@ class Reach:
             if isinstance(thing, Optimizer) and (name[0] == "_" or name in _OF_OPTIMIZERS):
                 continue  # what its state_dict gives
             self._visit(part, depth - 1)
+
+    def _of_torch(self, path: str, module: torch.nn.Module) -> None:
+        """Plain attributes of another's module, of those that the project's code assigns."""
+        for part in attributes(path, module):
+            name = part.path.rpartition(".")[2]
+            if name in self._assigned and name[0] != "_" and name != "training":
+                self._visit(part, 1)
+        self.owners[path] = module
 
     def _find_tensors(self, path: str, value: Any, depth: int) -> None:
         if isinstance(value, torch.Tensor):

@@ -58,10 +58,19 @@ def home_of(value: Any) -> str | None:
 
     It is the same wherever it was found, before and after the loop has bound names to it.
     """
-    found: Any = sys.modules.get(value.__module__)
-    for name in value.__qualname__.split("."):
+    homes = [f"{value.__module__}:{value.__qualname__}"]
+    if isinstance(value, types.BuiltinFunctionType):  # torch's own do not say where they stand
+        homes += [f"{module}:{value.__name__}" for module in ("torch", "torch.nn.functional")]
+    return next((home for home in homes if find_definition(home) is value), None)
+
+
+def find_definition(home: str) -> Any:
+    """The function or class that stands at such a path, or None; nothing is run for it."""
+    module, _, names = home.partition(":")
+    found: Any = sys.modules.get(module)
+    for name in names.split("."):
         found = getattr(found, "__dict__", {}).get(name)
-    return f"{value.__module__}:{value.__qualname__}" if found is value else None
+    return found
 
 
 def behind(path: str, value: Any) -> Iterator[Slot]:

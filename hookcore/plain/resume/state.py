@@ -16,7 +16,7 @@ from hookcore.plain import table
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.levels import Levels, concern_inside, concern_of
-from hookcore.plain.resume.made import made_by
+from hookcore.plain.resume.made import made_by, rebuilt, unmade
 from hookcore.plain.resume.reach import GRADIENT, Reach
 from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
@@ -57,7 +57,8 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
                 f"no name of the loop leads to {lost[0]}", "keep it in a variable, or on self"
             )
         stateful, notes = left_out(reach, levels.constants if verdict is None else None)
-        verdict = verdict or stateful
+        known = host.heads.parts
+        verdict = verdict or stateful or rebuilt(reach, known, site.scope, levels.anew)
     records: list[dict[str, Any]] = []
     if verdict is None:
         records, verdict = levels.records()
@@ -170,7 +171,7 @@ def class_name(thing: Any) -> str:
 
 def left_out(reach: Reach, constants: Constants | None) -> tuple[Concern | None, list[str]]:
     """What could not be taken: why nobody can resume without it, and what is only left out."""
-    verdict: Concern | None = None
+    verdict: Concern | None = None if constants is None else unmade(reach, constants)
     notes = []
     for path, value in reach.unknown.items():
         if constants is not None and not constants.concerns(path):
