@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -159,6 +160,24 @@ def test_modules_and_parameters_add_nothing(monkeypatch):
     assert measures.calls(row) - measures.calls(ours.scheduled) == shallow
 
 
+@needs_plugins
+@pytest.mark.parametrize("only", [(), ours.PLUGINS], ids=["no plugin", "four"])
+def test_a_thousand_modules_cost_what_ten_do(monkeypatch, only):
+    """They are looked at once a fit, and never in a batch."""
+
+    def added(count):
+        def wide(self, workload, folder, steps=None):
+            make(self, workload, folder, steps)
+            self.model.rest = torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(count))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(jobs.Job, "__init__", wide)
+            return measures.calls(functools.partial(OFF, only=only)) - measures.calls(ours.bare)
+
+    make = jobs.Job.__init__
+    assert added(1000) == added(10) <= 13
+
+
 class Rare:
     """Wants every tenth batch, and at most one in an hour."""
 
@@ -263,3 +282,8 @@ def test_the_bench_s_loops_are_what_is_measured():
         first, second = measures.timed(one, "tiny", 5), measures.timed(other, "tiny", 5)
         assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
     assert loops.train is not ours.instrumented().train
+
+
+def test_the_bench_leaves_nothing_behind():
+    """Its copy of the loops needs its file no longer than until it is instrumented."""
+    assert not Path(ours.instrumented().__file__).parent.exists()
