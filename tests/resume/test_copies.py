@@ -194,7 +194,7 @@ def test_what_a_worker_opens_for_itself_is_opened_again(check):
 
 def test_a_dataset_that_only_reads_sends_nothing(check):
     """And is looked at once a class."""
-    from hookcore.plain.resume.copies import stored_by
+    from hookcore.plain.resume.reading import stored_by
 
     class Reads(torch.utils.data.Dataset):
         def __init__(self):
@@ -216,3 +216,41 @@ def test_a_dataset_that_only_reads_sends_nothing(check):
     assert stored_by(Reads) == {}
     (name, where), = stored_by(Counts).items()
     assert (name, where.split(",")[0]) == ("count", "Counts.scale")
+
+
+def test_only_globals_that_reading_can_get_at_are_looked_at(tmp_path, monkeypatch):
+    """Through names, modules' attributes, methods, closures and decorators, from file to file."""
+    from hookcore.plain.resume.reading import Reading
+
+    (tmp_path / "reading_data.py").write_text("""
+import functools
+import reading_tools
+class Data:
+    def __init__(self): self.then = functools.partial(further, 1)
+    def __getitem__(self, i): return self.then(reading_tools.read(i))
+def further(n, x): return TABLE[x]
+TABLE, UNUSED = [], []
+""")
+    (tmp_path / "reading_tools.py").write_text("""
+import functools
+import reading_data
+def around(function):
+    @functools.wraps(function)
+    def inner(i):
+        SEEN.append(i)
+        return function(i)
+    return inner
+@around
+def read(i):
+    global COUNT
+    COUNT = reading_data.TABLE
+def other(): OTHER.append(1)
+SEEN, OTHER = [], []
+""")
+    monkeypatch.syspath_prepend(tmp_path)
+    import reading_data
+
+    names = Reading([reading_data.Data()], {"reading_data", "reading_tools"}).names
+    assert {"TABLE", "further"} <= names["reading_data"].keys()
+    assert {"SEEN", "COUNT"} <= names["reading_tools"].keys()
+    assert not {"UNUSED", "OTHER", "other"} & {name for found in names.values() for name in found}

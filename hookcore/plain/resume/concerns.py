@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import Concern
-from hookcore.plain.resume.copies import changed
 from hookcore.plain.resume.iterators import ended, workers_of
 from hookcore.plain.resume.loaders import is_stream, iterates_as_torch_does
+from hookcore.plain.resume.reading import changed
 from hookcore.plain.resume.stateful import Past, keeps_states
 from hookcore.snapshot import encodable
 
