@@ -242,16 +242,96 @@ def test_a_loop_is_exact_or_says_that_it_is_not(bench, keeper, why):
             assert (again.result, again.rng) == (bare.result, bare.rng)
 
 
+REMEDIES = {
+    "a DataLoader that is gone is still iterated over": (
+        """
+        def train():
+            model, optimizer = make()
+            losses = []
+            {a}
+            for epoch in range(2):
+                for i, x in enumerate({b}):
+                    losses.append(update(model, optimizer, x))
+            return losses, total(model)
+        """,
+        {"a": "pass", "b": "DataLoader(Noisy(12), 4, num_workers=1, persistent_workers=True)"},
+        {
+            "a": "loader = DataLoader(Noisy(12), 4, num_workers=1, persistent_workers=True)",
+            "b": "loader",
+        },
+    ),
+    "have begun batches that the loop has not taken": (
+        """
+        def train():
+            model, optimizer = make()
+            loader = DataLoader(Noisy(16), 4, num_workers=1, persistent_workers=True)
+            losses = []
+            for epoch in range(2):
+                for i, x in enumerate(loader):
+                    losses.append(update(model, optimizer, x))
+                    {a}
+            return losses, total(model)
+        """,
+        {"a": "if i == 1: break"},
+        {"a": "pass"},
+    ),
+    "the state of Told cannot be read (KeyError: 'at')": (
+        """
+        class Told(IterableDataset):
+            def __init__(self):
+                self.at = 0
+            def __iter__(self):
+                while self.at < 12:
+                    self.at += 1
+                    yield torch.full((3,), self.at / 12)
+                self.at = 0
+            def state_dict(self):
+                return {a}
+            def load_state_dict(self, state):
+                self.at = state["at"]
+
+        def train():
+            model, optimizer = make()
+            loader = DataLoader(Told(), 4)
+            losses = []
+            for epoch in range(2):
+                for x in loader:
+                    losses.append(update(model, optimizer, x))
+            return losses, total(model)
+        """,
+        {"a": "{{}['at']: 1}"},
+        {"a": "{'at': self.at}"},
+    ),
+}
+
+
+@pytest.mark.parametrize("why", REMEDIES)
+def test_a_remedy_that_is_taken_has_the_loop_taken_up(bench, check, keeper, why):
+    source, before, after = REMEDIES[why]
+
+    def filled(parts):
+        text = source
+        for name, part in parts.items():
+            text = text.replace(f"{{{name}}}", part)
+        return text
+
+    bench.load(filled(before))
+    saved = bench.call(keeper("all")).keeper.saved
+    notes = [s.notes[0] for s in saved.values() if s.header.kind == "partial"]
+    assert any(why in note for note in notes), notes
+    check(filled(after))
+
+
 ELSEWHERE = {
-    "see:  hookcore explain": "before any fit",
+    "see:  hookcore explain": "tests/explain",
     "it is from the next epoch on; this one is continued at its end": "test_shapes.py",
     "instrument() the function that holds the loop over epochs": "tests/plain",
     "run the script with hookcore run": "tests/plain",
     "move it into a function, or to the top of the script": "tests/plain",
     "call iter() of the DataLoader inside the run": "an iterator made before the run",
-    "take every batch of the pass": "test_stateful.py",
-    "keep the DataLoader in a variable while it is iterated over": "a loader that is gone",
-    "mend its state_dict": "test_stateful.py",
+    "take every batch of the pass": "REMEDIES",
+    "make the DataLoader before the loop over epochs": "REMEDIES",
+    "mend its state_dict": "REMEDIES",
     "hand it to the function that holds the loop": "test_loaders.py",
     "keep no more there than a few numbers or texts": "test_copies.py",
     "begin the DataLoader's first pass inside the run": "test_loaders.py",

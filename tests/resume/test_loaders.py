@@ -321,6 +321,13 @@ def test_a_stream_in_workers(check):
     check(loop("loader = DataLoader(Stream(True), 4, num_workers=2)", before=STREAM), every=2)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_that_only_the_loop_holds(check, workers):
+    made = f"DataLoader(Noisy(18), 4, shuffle=True, num_workers={workers})"
+    source = loop("loader = None").replace("enumerate(loader)", f"enumerate({made})")
+    check(source, every=2)
+
+
 def test_ten_thousand_batches_are_passed_over_in_a_second_without_a_sample(bench, keeper):
     bench.load(
         """

@@ -69,7 +69,7 @@ def concern_of_pass(feed: Feed) -> Concern | None:
     if loader is None:
         return Concern(
             "a DataLoader that is gone is still iterated over",
-            "keep the DataLoader in a variable while it is iterated over",
+            "make the DataLoader before the loop over epochs, and keep it in a variable",
         )
     if not iterates_as_torch_does(loader):
         return concern_of_own(loader)

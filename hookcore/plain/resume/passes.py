@@ -300,6 +300,8 @@ class Feeds:
                 del self._feeds[number]
         self._feeds[self.count] = feed
         vars(iterator)["_hookcore_feed"] = feed
+        if not (loader.persistent_workers or is_stateful(loader)):  # these hold their iterators
+            vars(iterator)["_hookcore_loader"] = loader  # as in enumerate(DataLoader(...))
         if draws_in_turn(loader) or (is_stream(loader) and not loader.num_workers):
             add(Hearing, iterator)
         if first and not loader.num_workers:

@@ -104,6 +104,14 @@ class Schedule:
         # The next batch updates if this many without an update went before the last one that did.
         return self.ahead and self._since + 1 >= self._gap and self.step_due(step + self._jump)
 
+    def next_is_due(self, step: int) -> bool:
+        """Whether to ask right after a checkpoint, for the batch that comes next is due again.
+
+        Args:
+            step: Optimizer updates so far.
+        """
+        return self.ahead and self._gap <= 1 and self.step_due(step + self._jump)
+
     def saved(self, step: int) -> None:
         """A checkpoint was written, for whatever reason."""
         self.saved_step = step

@@ -234,10 +234,8 @@ class Checkpoint:
     @hookimpl
     def on_batch_end(self, run: Run, fit: Fit) -> None:
         """Heard only with ``every_n_steps``."""
-        due = self._schedule.batch_ended(fit.step) and not fit.replaying
-        if due and not self._epoch_follows(fit):
-            self._asked_at = fit.batches
-            self._ask(run, self._steps)
+        if self._schedule.batch_ended(fit.step) and not fit.replaying:
+            self._ask_ahead(run, fit)
 
     # -- metrics ---------------------------------------------------------------------------
 
@@ -293,6 +291,8 @@ class Checkpoint:
         self._begun, self._begun_value, self._value = reason, self._value, None
         self._saved_at = fit.index, fit.step, fit.batches
         self._schedule.saved(fit.step)
+        if kind == "mid-epoch" and self._schedule.next_is_due(fit.step):
+            self._ask_ahead(run, fit)
         for note in snapshot.notes:
             if self._verdict is None or self._verdict not in note:  # that is said already
                 self._once(run, f"checkpoints: {note}")
@@ -372,6 +372,11 @@ class Checkpoint:
     def _ask(self, run: Run, reason: str) -> None:
         if not self._is_idle(run):
             run.capture(reason)
+
+    def _ask_ahead(self, run: Run, fit: Fit) -> None:
+        if not self._epoch_follows(fit):
+            self._asked_at = fit.batches
+            self._ask(run, self._steps)
 
     def _is_idle(self, run: Run) -> bool:
         """Whether there is nothing to do: a fit on the way to the one to be resumed is saved."""

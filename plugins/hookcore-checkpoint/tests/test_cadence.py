@@ -57,7 +57,7 @@ def heads(schedule, steps_at):
         if asked and schedule.step_due(step):
             saved.append(step)
             schedule.saved(step)
-            asked = False
+            asked = schedule.next_is_due(step)
         if schedule.batch_ended(step):
             asked = True
     return saved
@@ -73,6 +73,11 @@ def heads(schedule, steps_at):
 )
 def test_asked_ahead_the_multiple_is_met(steps_at, saved):
     assert heads(Schedule(steps=5, ahead=True), steps_at) == saved
+
+
+def test_each_step_is_met_once_it_was_asked_for():
+    assert heads(Schedule(steps=1, ahead=True), [*range(1, 6)]) == [2, 3, 4, 5]
+    assert heads(Schedule(steps=2, ahead=True), [*range(1, 8)]) == [2, 4, 6]
 
 
 def test_after_a_resume_the_count_goes_on():

@@ -111,6 +111,15 @@ def test_steps_between_epochs(desk):
     ]
 
 
+def test_each_step_but_the_first_of_an_epoch(desk):
+    """A loop shows its variables at the end of a batch that it was asked before."""
+    name = desk.put("helpers.py")
+    desk.run(*option(every_n_steps=1, keep_last=0), name, "--epochs", 2)
+
+    steps = [int(folder.rpartition("-")[2]) for folder in desk.checkpoints("helpers")]
+    assert [step for step in steps if step not in (1, 7)] == [2, 3, 4, 5, 6, 8, 9, 10, 11, 12]
+
+
 def test_every_n_seconds(desk):
     name = desk.put(
         "slow.py",
