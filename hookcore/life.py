@@ -262,7 +262,7 @@ class Life:
     def arrived(self, values: Mapping[str, Any], source: str) -> None:
         """Metrics have arrived, already kept."""
         metrics = self.run.metrics.arrive(values)
-        if self.in_validation:
+        if self.in_validation and source in ("validation", "log"):  # else bound before it
             self._validation_values.update(values)
         if values and self.events.on_log is not None:
             self.events.on_log(self.run, self.fit, metrics, source)
