@@ -24,7 +24,9 @@ class Evaluation:
     So is any call after an epoch's batches, or in a loop over a loader inside a batch: a loop may
     forget ``eval()`` and ``no_grad``. A single call inside a batch, without gradients and in
     training mode, may belong to the step that follows: a target, an action. It is held back, too,
-    and where a step follows once, no call of that place is an evaluation.
+    and where a step follows once, no call of that place is an evaluation. In eval mode it takes a
+    step after it in two batches in a row: an evaluation comes every so many batches. For the same
+    reason there is none where batches in a row begin with a call, and do not train: they act.
     Held back is also the first call in a loop that only counts: a model that is given its own
     output, one longer each time, is drawn from and not evaluated.
 
@@ -48,6 +50,10 @@ class Evaluation:
         self._drawn: tuple[int, Any] = (0, None)
         self._waiting: set[tuple[Any, int]] = set()
         self._of_steps: set[tuple[Any, int]] = set()
+        self._training: set[int] = set()  # sites of loops that train what they also call
+        self._called_at: dict[tuple[Any, int], int] = {}  # the batch of a place's last call
+        self._first = 0
+        self._in_doubt = False
 
     @property
     def counts(self) -> bool:
@@ -66,7 +72,9 @@ class Evaluation:
         self._drawn = (0, None)
         self._waiting.clear()
         self._of_steps.clear()
-        self._trains_in_eval = self.happened = False
+        self._training.clear()
+        self._called_at.clear()
+        self._in_doubt = self._trains_in_eval = self.happened = False
 
     def called(self, given: tuple[Any, ...], training: bool) -> None:
         """A trained model is called without gradients.
@@ -78,8 +86,11 @@ class Evaluation:
         life = self._host.life
         loop = self._inner_loop()
         if not life.in_validation:
-            if training and loop is None and life.in_batch:
-                self._wait_for_step()
+            alone = loop is None and life.in_batch
+            if self._is_of_training():
+                self._wait_for_step(loop)
+                return
+            if alone and self._may_be_of_step(training=training):
                 return
             if loop is not None and counts(loop) and self._draws(loop, given):
                 return
@@ -92,6 +103,17 @@ class Evaluation:
             loop.evaluated = True
             self._host.evaluated_at.setdefault(loop.site.id)
         life.start_validation_batch()
+
+    def trains(self, loop: Loop) -> None:
+        """Something of the fit is trained in a loop that has no role, or looked like a validation.
+
+        What is called in it without gradients, features of a model that stays as it is, may belong
+        to its step from now on.
+        """
+        if loop.role == "validation" and loop.said is None:
+            loop.role = None
+            self._host.evaluated_at.pop(loop.site.id, None)
+            self._training.add(loop.site.id)
 
     def called_with_gradients(self) -> None:
         """A trained model is called with gradients, in eval mode or where no batch is open."""
@@ -169,16 +191,47 @@ class Evaluation:
 
     def batches_began(self) -> None:
         """The batch loop is entered: a validation before it is over, a call round it was none."""
-        if self.calling:
+        if self.calling and _inside_a_module():  # a call that raised has told no end
             self.trained()
         else:
             self.over()
 
-    def _wait_for_step(self) -> None:
+    def _is_of_training(self) -> bool:
+        """Whether the innermost loop has trained what it called."""
+        stack = self._host.stack
+        return bool(stack) and stack[-1].site.id in self._training
+
+    def began(self) -> None:
+        """A fit has begun, in a batch of which not all was heard."""
+        fit = self._host.life.fit
+        self._first = 0 if fit is None else fit.batches
+
+    def _may_be_of_step(self, *, training: bool) -> bool:
+        """Whether a single call in a batch is held back, or belongs to the batch's step."""
+        host, fit, place = self._host, self._host.life.fit, _place()
+        if place in self._of_steps or fit is None or host.taps is None:
+            return place in self._of_steps
+        if host.taps.trained_at >= host.stack[-1].began:  # the batch has trained already
+            if training:
+                self._wait_for_step(None)
+            return training
+        before = self._called_at.get(place, -2)
+        self._called_at[place] = fit.batches
+        in_a_row = before >= fit.batches - 1
+        unheard = fit.batches <= self._first + 1  # whether the batch before had one
+        if not (training or in_a_row or unheard):
+            return False
+        self._wait_for_step(None)
+        if not training and not in_a_row:
+            self._waiting.discard(place)
+        self._in_doubt = in_a_row or unheard
+        return True
+
+    def _wait_for_step(self, loop: Loop | None) -> None:
         place = _place()
         if place in self._of_steps:
             return
-        self._hold_back(None)
+        self._hold_back(loop)
         self._frame = 0  # a function's return does not tell whether a step follows
         self._waiting.add(place)
 
@@ -187,7 +240,7 @@ class Evaluation:
         if self._unproven:
             if self._waiting:
                 self._of_steps |= self._waiting
-            else:
+            elif not self._in_doubt:
                 self._trains_in_eval = True
             self._unproven = 0
         self.over()
@@ -208,6 +261,9 @@ class Evaluation:
         host, life = self._host, self._host.life
         since = {} if arrivals is None else arrivals.since
         since.update(host.loggers.drawn_in_validation())
+        dropped = self._unproven > 0 and self._in_doubt
+        if dropped:
+            self._unproven = 0
         if self._unproven and life.fit is not None:
             batches, self._unproven = self._unproven, 0
             self.happened = True
@@ -217,13 +273,14 @@ class Evaluation:
         if life.in_validation:
             life.end_validation(since)
         elif since:
-            life.arrived(since, "validation")
+            life.arrived(since, "batch" if dropped else "validation")
         self._frame = 0
         self._at = None
         self._drawn = (0, None)
         if host.taps is not None and life.fit is not None:
             host.taps.hear_backward(wanted=False)
         self._waiting.clear()
+        self._in_doubt = False
         # A step ends no wish: what was asked for in mid-batch is seen at the batch's end.
         host.unusual = host.shown.awaited()
         if life.in_batch and host.taps is not None:
@@ -264,6 +321,14 @@ def _reporting_frame(loop: Loop | None) -> int:
             return id(frame)
         frame = frame.f_back
     return 0
+
+
+def _inside_a_module() -> bool:
+    """Whether a module's call is running."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") != "torch.nn.modules.module":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _place() -> tuple[Any, int]:

@@ -88,6 +88,10 @@ class Recognition:
         It looked like an evaluation as it began, or is the epoch's second loop that trains.
         """
         host = self._host
+        for loop in reversed(stack):
+            if loop.role not in (None, "validation"):
+                break
+            host.evaluation.trains(loop)
         if host.life.in_batch or not host.life.in_epoch:
             return
         candidates: list[Loop] = []
@@ -159,6 +163,7 @@ class Recognition:
         gate.frames.update(dict.fromkeys(table.FUNCTIONS))
         host.loggers.look()
         self._start(fit, roles, in_batch=in_batch)
+        host.evaluation.began()
         self.hidden = self.one_level and _may_set_gradients(roles.batch)
         if taps is not None:
             taps.batches_begin()

@@ -301,6 +301,72 @@ def test_a_call_that_belongs_to_the_step_is_none(lab):
     assert lab.story(source) == "T( b s . b s . b s . b s . b . b s . b . b s . )T R"
 
 
+ACTS = """
+def train(every, act):
+    model = make(); optimizer = sgd(model)
+    for i in range(9):
+        if act(i):
+            model.train({train})
+            with torch.no_grad():
+                chosen = model(X).sum().item()
+            model.train()
+        if i % every == 0:
+            update(model, optimizer)
+    return weights(model), chosen
+"""
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("every", [1, 3])
+def test_what_acts_in_each_batch_is_none(lab, train, every):
+    """An action or a guessed label that each batch begins with, whether it trains or not."""
+    batch = {1: "b s . " * 9, 3: "b s . b . b . " * 3}[every]
+    bare, ours = lab.pair(ACTS.format(train=train))
+    heard = lab.play(ours.train, every, lambda i: True)
+    assert heard.story == f"T( {batch})T R"
+    assert heard.same == lab.bare(bare.train, every, lambda i: True).same
+
+
+def test_an_evaluation_before_the_step_of_some_batches(lab):
+    """It comes every so many, in eval mode: the batch before has none."""
+    _, ours = lab.pair(ACTS.format(train=False))
+    heard = lab.play(ours.train, 1, lambda i: i % 4 == 0)
+    three = "b s . b s . b s ."
+    assert heard.story == f"T( b s . {three} b V( v )V s . {three} b V( v )V s . )T R"
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("features", ["model(x)", "helper(model, x)"])
+def test_a_loop_that_trains_on_what_a_model_gives(lab, mode, features):
+    """A probe on a model that stays as it is: its batches are training once the first has told."""
+    source = f"""
+    def helper(model, x):
+        features = model(x)
+        return features
+
+    def train():
+        model = make(); optimizer = sgd(model)
+        probe = nn.Linear(3, 3); other = sgd(probe)
+        for epoch in range(2):
+            model.train()
+            for x, y in loader():
+                update(model, optimizer, x, y)
+            model.{mode}()
+            for x, y in loader():
+                with torch.no_grad():
+                    given = {features}
+                update(probe, other, given, y)
+            with torch.no_grad():
+                for x, y in loader():
+                    probe(model(x))
+        return weights(model, probe)
+    """
+    tested = "V( v v )V )E"
+    assert lab.story(source) == (
+        f"T( E( {TWO} V( v )V {TWO} {tested} E( {TWO} {TWO} {tested} )T R"
+    )
+
+
 def test_a_call_in_training_mode_that_no_step_follows(lab):
     """Without gradients, at the end of a batch: an evaluation that forgets eval()."""
     source = """
@@ -444,6 +510,38 @@ def test_after_the_training_it_is_none(lab):
         return weights(model)
     """
     assert lab.story(source) == f"T( E( {TWO} )E )T R"
+
+
+def test_a_model_that_raises_in_one_does_not_hide_the_next(lab):
+    """Its call is over, though it told no end: training that follows is none inside it."""
+    source = """
+    class Raises(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            Raises.calls += 1
+            if Raises.calls == 5:
+                raise ValueError
+            return super().forward(x)
+
+    def train():
+        Raises.calls = 0
+        model = Raises(4, 3); optimizer = sgd(model)
+        for epoch in range(4):
+            model.eval()
+            try:
+                for x, y in loader():
+                    model(x)
+            except ValueError:
+                pass
+            model.train()
+            for x, y in loader():
+                update(model, optimizer, x, y)
+        return weights(model)
+    """
+    assert lab.story(source) == (
+        f"T( E( {TWO} )E E( V( v )V {TWO} )E E( V( v v )V {TWO} )E E( V( v v )V {TWO} )E )T R"
+    )
 
 
 def test_an_exception_in_it_closes_it(lab):
@@ -641,6 +739,29 @@ def test_its_metrics_are_what_arrived_in_it(lab):
     ends = [call["metrics"] for call in outcome.recorder.of("on_validation_end")]
     assert [(end["val_loss"], end["accuracy"]) for end in ends] == outcome.result
     assert "train_loss" not in ends[0]
+
+
+def test_what_was_bound_before_it_is_none_of_its_metrics(lab):
+    """The epoch's loss arrives with the epoch's other variables, though the validation is open."""
+    source = """
+    def train():
+        model = make(); optimizer = sgd(model)
+        for epoch in range(2):
+            for x, y in loader():
+                loss = update(model, optimizer, x, y)
+            train_loss = loss
+            model.eval()
+            with torch.no_grad():
+                total = sum([F.cross_entropy(model(x), y).item() for x, y in loader()])
+            model.train()
+            val_loss = total / 2
+        return weights(model)
+    """
+    _, heard = lab.compare(source)
+    ended = heard.recorder.of("on_validation_end")
+    assert [sorted(arguments["metrics"]) for arguments in ended] == [["total", "val_loss"]] * 2
+    logged = [(sorted(log["metrics"]), log["source"]) for log in heard.recorder.of("on_log")]
+    assert logged == [(["train_loss"], "epoch"), (["total", "val_loss"], "validation")] * 2
 
 
 def test_an_open_validation_is_known(lab):

@@ -193,8 +193,8 @@ SHAPES = {
                         target.load_state_dict(q.state_dict())
                 return data, weights(q, target)
         """,
-        # What draws actions is the trained model: a span of one call, until one is seen in a step.
-        "story": "T( b . b . b s . 2*[b V( v )V .] b s . b . b . b s . )T R",
+        # What draws actions is the trained model, at the start of each round: that is no validation.
+        "story": "T( b . b . b s . b . b . b s . b . b . b s . )T R",
         "stops": False,
     },
     "a frozen teacher": {

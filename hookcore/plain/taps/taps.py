@@ -40,12 +40,14 @@ class Taps:
         depth: Steps that are running inside one another, and any that have raised since the last
             one that did not; a subclass that calls ``super().step()`` fires the global hooks
             twice, and an optimizer may wrap another.
+        trained_at: The host's clock at the fit's last step, or backward pass without an optimizer.
         feeds: The passes over DataLoaders.
     """
 
     def __init__(self, host: Plain) -> None:
         self.host = host
         self.depth = 0
+        self.trained_at = -1
         self._births: dict[int, int] = {}
         self._optimizers: set[Any] = set()
         self._ever: weakref.WeakSet[Any] = weakref.WeakSet()  # all that have stepped in the run
@@ -177,6 +179,8 @@ class Taps:
             self._leaves |= leaves_of(loss)
         else:
             self._trains(host.stack)
+            if not host.life.fit.optimizers:
+                self.trained_at = host.clock
 
     def hear_backward(self, *, wanted: bool) -> None:
         """Hear backward passes of a known fit: something waits to be told from training."""
@@ -209,7 +213,7 @@ class Taps:
         """Something of the fit is trained, whatever it looked like."""
         if self.host.unusual:
             self.host.trained()
-        if stack and stack[-1].role is None:
+        if stack and stack[-1].role in (None, "validation"):
             self.host.recognition.joined(stack)
 
     def _parameters_of(self, optimizer: Any) -> set[int]:
@@ -279,7 +283,7 @@ class Taps:
         fit = host.life.fit
         if fit is None:
             return
-        if host.unusual or not stack or stack[-1].role is None:
+        if host.unusual or not stack or stack[-1].role not in ("batch", "both"):
             self._trains(stack)
         if not host.life.in_batch:  # a loop that trains may be among those that are let be
             host.idle.look_again()
@@ -301,6 +305,7 @@ class Taps:
         if fit is None:
             return
         fit.step += 1
+        self.trained_at = host.clock
         fire = host.life.events.on_optimizer_step_end
         if fire is not None:
             fire(host.run, fit, optimizer)
@@ -320,6 +325,7 @@ class Taps:
             loop.stepped = True
         if host.recognition.roles is None and host.idle.around():
             return False
+        trained = optimizer in self._ever
         self._ever.add(optimizer)
         if inside:
             self._optimizers.add(optimizer)
@@ -328,6 +334,8 @@ class Taps:
             host.unfollowed.no_loop(optimizer)
         elif host.recognition.roles is None:
             host.recognition.learn(optimizer)
+            if trained:
+                host.unfollowed.again()
         if host.life.fit is None:
             return False
         if optimizer not in self._optimizers:
