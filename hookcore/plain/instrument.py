@@ -124,6 +124,7 @@ class Instrumented(Generic[P, R]):
 
     def _inside(self, session: Session, args: Any, kwargs: Any) -> R:
         host = session.host
+        host.unfollowed.outside = id(sys._getframe())
         self._running = True
         try:
             result = self._loop(*args, **kwargs)

@@ -180,3 +180,67 @@ def test_not_followed(lab, capsys, name):
 def test_a_thread_beside(lab):
     """Another thread's loops and steps are no part of the fit."""
     assert lab.story(BESIDE, 2) == "T( E( b s . b s . )E E( b s . b s . )E )T R"
+
+
+ROUNDS = """
+    def one_epoch(model, optimizer):
+        for x, y in loader():
+            loss = update(model, optimizer, x, y)
+        return loss
+
+    def epochs(model, optimizer, n):
+        for epoch in range(n):
+            yield one_epoch(model, optimizer)
+
+    def train(n):
+        model = make(); optimizer = sgd(model)
+        losses = list(epochs(model, optimizer, n))
+        return losses, weights(model)
+"""
+
+
+def test_a_loop_round_one_that_is_followed(lab, capsys):
+    """Each round of it trains anew, as far as can be seen: that is said, with the place."""
+    assert lab.story(ROUNDS, 3) == "T( b s . b s . )T T( b s . b s . )T T( b s . b s . )T R"
+    said = capsys.readouterr().err
+    what = "is not seen: each of its rounds is a training of its own"
+    assert said.count(what) == 2  # without the recorder and with it
+    assert "epochs() is a generator function" in said
+
+
+def test_two_stages_are_no_rounds(lab, capsys):
+    """A generator that trains in one loop after another goes round nothing."""
+    twice = "yield one_epoch(model, optimizer)\n        yield one_epoch(model, optimizer)"
+    loop = "for epoch in range(n):\n            yield one_epoch(model, optimizer)"
+    source = ROUNDS.replace(loop, twice)
+    assert source != ROUNDS
+    lab.story(source, 3)
+    assert "is not seen" not in capsys.readouterr().err
+
+
+def test_workers_of_a_loader_are_no_training_elsewhere(lab, capsys):
+    """A script that only evaluates, with workers, has started no process that may train."""
+    source = """
+    def train(n):
+        model = make()
+        with torch.no_grad():
+            for x, y in DataLoader(TensorDataset(X, Y), 8, num_workers=n):
+                total = model(x).sum().item()
+        return total
+    """
+    assert lab.story(source, 2) == "R"
+    assert "another process" not in capsys.readouterr().err
+
+
+def test_a_process_of_the_user_s_may_train(lab, capsys):
+    """It is told by the number that Python has given to it; a private name, but the only one."""
+    source = """
+    import multiprocessing
+
+    def train(n):
+        child = multiprocessing.get_context("fork").Process(target=int)
+        child.start()
+        child.join()
+    """
+    assert lab.story(source, 2) == "R"
+    assert "what trains in another process is not followed" in capsys.readouterr().err

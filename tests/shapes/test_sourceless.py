@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import textwrap
@@ -11,6 +12,8 @@ import pytest
 
 import hookcore
 from hookcore import HookcoreWarning, hookimpl
+
+torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.torch
 
@@ -184,6 +187,53 @@ def test_a_package_that_steps_for_the_users_loop(tmp_path, child):
 
 
 @pytest.mark.slow
+def test_one_step_of_a_package_is_no_training(tmp_path, child):
+    """Before the loop it opens no fit: that of the loop is the first."""
+    package = """
+        def step(optimizer, loss):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    """
+    script = """
+        import sys
+        sys.path.insert(0, "lib/site-packages")
+        import torch
+        from torch import nn
+        from shipped import step
+        model = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        step(optimizer, model(torch.randn(8, 4)).pow(2).mean())
+        for epoch in range(3):
+            for x in torch.randn(4, 8, 4):
+                step(optimizer, model(x).pow(2).mean())
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    (tmp_path / "lib/site-packages").mkdir(parents=True)
+    (tmp_path / "lib/site-packages/shipped.py").write_text(textwrap.dedent(package))
+    done = child("-m", "hookcore", "run", "-p", "no:*", "script.py")
+    assert "(3 epochs, 12 steps)" in done.stderr
+    assert "observed" not in done.stderr
+
+
+def test_a_function_in_c(tmp_path):
+    """It has no frame: every step in it is an event, whoever takes it."""
+    steps = Steps()
+    with pytest.warns(HookcoreWarning, match="is observed only"):
+        fold = hookcore.instrument(functools.reduce, plugins=[steps], only=[], quiet=True)
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(total, x):
+        model(x).pow(2).mean().backward()
+        optimizer.step()
+        return total + 1
+
+    assert fold(step, torch.randn(5, 8, 4), 0) == 5
+    assert (steps.began, steps.stepped, len(steps.fits)) == (5, 5, 1)
+
+
+@pytest.mark.slow
 def test_a_loop_in_c(tmp_path, child):
     """No frame tells of it: that is the reason."""
     script = """
@@ -259,6 +309,42 @@ def test_instrument_observes(tmp_path, bare, make, why):
     assert (steps.began, steps.stepped, steps.epochs, steps.batches) == (12, 12, 0, 0)
     fits = [(fit.observed, fit.step, len(fit.optimizers)) for fit in steps.fits]
     assert fits == [(True, 6, 1)] * 2
+
+
+def test_an_init_keeps_its_code(tmp_path, capsys):
+    """``instrument`` cannot replace it; the reason is that, and the place is in it."""
+    imports, _, body = LOOP.replace("return", "self.loss =").partition("def train(epochs):")
+    body = textwrap.indent(body, "    ")
+    text = f"{imports}class Fit:\n    def __init__(self, epochs):{body}"
+    (tmp_path / "fitted.py").write_text(f"{text}\ndef train():\n    Fit(2)\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        train = hookcore.instrument(importlib.import_module("fitted").train, only=[], quiet=True)
+        train()
+    finally:
+        train.restore()
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("fitted")
+    said = capsys.readouterr().err
+    assert f"of a training at {tmp_path / 'fitted.py'}:15 the steps alone were observed" in said
+    assert "it stands in an __init__, whose code instrument() cannot replace" in said
+
+
+def test_what_is_round_the_call_is_none_of_its_run(tmp_path, capsys):
+    """This loop calls an instrumented function that steps once, and is no reason of anything."""
+    (tmp_path / "once.py").write_text("def once(optimizer):\n    optimizer.step()\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        once = hookcore.instrument(importlib.import_module("once").once, only=[], quiet=True)
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        for _ in range(2):
+            once(optimizer)
+    finally:
+        once.restore()
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("once")
+    said = capsys.readouterr().err
+    assert said.count("was not followed\n    no loop of a rewritten file is around it") == 2
 
 
 def test_what_nothing_can_end_is_said(tmp_path, bare, capsys):

@@ -79,6 +79,9 @@ def reason_of(frame: FrameType) -> Reason:
     if table.is_rewritten(path):
         if not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
             return Reason("it stands in a class body, which is left as it is", "make it a function")
+        if frame.f_code.co_name == "__init__":
+            why = "it stands in an __init__, whose code instrument() cannot replace"
+            return Reason(why, "move the loop into a method, or start with: hookcore run")
         why = "its code is not what its file says: edited since, or changed by a tool"
         return Reason(why, f"start anew, {_DECLARE}")
     if isinstance(loader, zipimporter):

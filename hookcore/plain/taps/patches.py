@@ -15,6 +15,7 @@ from torch.optim.optimizer import Optimizer
 from hookcore.plain import gate
 from hookcore.plain.resume.loaders import stateful_class
 from hookcore.plain.taps.replaced import Replaced
+from hookcore.plain.unfollowed import process_number
 
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
@@ -157,7 +158,11 @@ class Patches:
 
     def _loader_iterated(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def iterate(loader: Any) -> Any:
-            return self.taps.feeds.iterate(loader, original)
+            before = process_number()
+            try:
+                return self.taps.feeds.iterate(loader, original)
+            finally:
+                self.host.unfollowed.workers += process_number() - before
 
         return iterate
 
