@@ -193,7 +193,7 @@ SHAPES = {
                         target.load_state_dict(q.state_dict())
                 return data, weights(q, target)
         """,
-        # What draws actions is the trained model, at the start of each round: that is no validation.
+        # What draws actions is the trained model, as each round begins: that is no validation.
         "story": "T( b . b . b s . b . b . b s . b . b . b s . )T R",
         "stops": False,
     },
