@@ -80,6 +80,17 @@ MADE = {
         "before": "meters = collections.defaultdict(Meter)",
         "inside": "losses.append(meters['loss'].add(loss))",
     },
+    "under two names": {
+        "setup": "first, kept, last = None, {}, None",
+        "inside": "best = kept[epoch, len(losses)] = Meter(); best.add(loss); "
+        "first = first or best; first.total += loss; last = best; "
+        "losses.append(sum(m.total for m in kept.values()) + first.total + last.count)",
+    },
+    "under two names of an object": {
+        "setup": "node = Node(model, None); node.kept = [node.owner]",
+        "inside": "node.parent = node.parent or Meter(); node.parent.add(loss); "
+        "node.values.append(node.parent); losses.append(node.values[0].total)",
+    },
     "with what is there already": {
         "setup": "node = Node(model, None)",
         "inside": "node.values.append(loss); losses.append(node.owner[0].weight.sum().item())",

@@ -53,9 +53,15 @@ def made_by(reach: Reach, constants: Constants) -> dict[str, Any]:
     same = {
         path: there
         for path, there in reach.same.items()
-        if _owner_of(path) in found
+        if (_owner_of(path) in found or constants.rebound(path)) and _is_shared(reach, there)
     }
-    return {"shapes": found, "same": same, "named": named} if found or named else {}
+    every = {"shapes": found, "same": same, "named": named}
+    return every if any(every.values()) else {}
+
+
+def _is_shared(reach: Reach, path: str) -> bool:
+    """Whether an object or a container stands there, and no definition or data."""
+    return path in reach.objects or _shape_of(reach.owners.get(path)) is not None
 
 
 def make(back: PutBack, reach: Reach, made: Mapping[str, Any]) -> None:
@@ -66,7 +72,6 @@ def make(back: PutBack, reach: Reach, made: Mapping[str, Any]) -> None:
         reach: What the loop's names lead to now.
         made: What :func:`made_by` gave.
     """
-    here = set()
     for path, shape in made.get("shapes", {}).items():
         live = reach.owners.get(path)
         if live is None or _kind_of(live) != shape["kind"]:
@@ -74,16 +79,19 @@ def make(back: PutBack, reach: Reach, made: Mapping[str, Any]) -> None:
             if live is None or not back.bind(path, live):
                 continue
             reach.owners[path] = live
-            here.add(path)
         _resize(live, shape)
     for path, home in made.get("named", {}).items():
         definition = find_definition(home)
         if definition is not None and reach.definitions.get(path) is not definition:
             back.bind(path, definition)
     for path, there in made.get("same", {}).items():
-        thing = reach.owners.get(there, reach.objects.get(there))
-        if thing is not None and _owner_of(path) in here:
+        thing = _standing(reach, there)
+        if thing is not None and _standing(reach, reach.same.get(path, path)) is not thing:
             back.bind(path, thing)
+
+
+def _standing(reach: Reach, path: str) -> Any:
+    return reach.objects.get(path, reach.owners.get(path))
 
 
 def unmade(reach: Reach, constants: Constants) -> Concern | None:
