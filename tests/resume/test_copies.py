@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+import types
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
 import hookcore  # noqa: E402
+from hookcore.plain.resume import copies  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
 
@@ -152,6 +157,26 @@ def test_what_a_worker_makes_for_itself_and_changes_is_named(check):
     _, saved = check(loop(made), skip=("partial",))
     notes = [s.notes[0] for s in saved.values() if s.header.kind == "partial"]
     assert notes and all("own copy of the dataset's last" in note for note in notes)
+
+
+def test_the_globals_of_a_script_that_a_worker_has_run_again(tmp_path, monkeypatch):
+    """With spawn and forkserver its functions see others than its module has."""
+    script = tmp_path / "script.py"
+    script.write_text("COUNT = 0\nclass Up:\n    def __getitem__(self, i):\n        global COUNT\n"
+                      "        COUNT += 1\n        return COUNT\n")  # fmt: skip
+    main = types.ModuleType("__mp_main__")
+    vars(main).update(runpy.run_path(str(script), run_name="__mp_main__"))
+    monkeypatch.setitem(sys.modules, "__mp_main__", main)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    data = main.Up()
+    sought = copies.Sought(torch.utils.data.DataLoader(data))
+    sought.modules = ("__main__",)
+    worker = copies.Copies(data, None, sought)
+
+    assert data[0] == 1
+    assert worker.changes()["dataset"]["values"] == {"__main__:COUNT": 1}
+    worker.put({"__main__:COUNT": 6})
+    assert data[0] == 7
 
 
 CACHE = "self.cache.setdefault(i, torch.rand(3)); return self.cache[i]"

@@ -60,7 +60,7 @@ class Copies:
         reading = Reading((*self._roots.values(), *inside), sought.modules)
         for name, names in reading.names.items():
             if name in sys.modules:
-                self._spaces[name] = vars(sys.modules[name]), tuple(names)
+                self._spaces[name] = _globals_of(sys.modules[name]), tuple(names)
         self._begun = self._look()
         self._values = {path: _copied(value) for path, value in self._begun.plain.items()}
         self._marks = {path: _mark(value) for path, value in self._begun.large.items()}
@@ -106,6 +106,15 @@ class Copies:
         for name, (space, names) in self._spaces.items():
             found.variables(name, space, names)
         return found
+
+
+def _globals_of(module: Any) -> dict[str, Any]:
+    """What a module's functions change: of a script that a new process has run again, a copy."""
+    for value in vars(module).values():
+        for part in (value, *vars(value).values()) if isinstance(value, type) else (value,):
+            if isinstance(part, types.FunctionType) and part.__module__ == module.__name__:
+                return part.__globals__
+    return vars(module)
 
 
 def _owner_of(path: str) -> str:
