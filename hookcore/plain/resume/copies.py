@@ -114,7 +114,8 @@ def _globals_of(module: Any) -> dict[str, Any]:
         for part in (value, *vars(value).values()) if isinstance(value, type) else (value,):
             if isinstance(part, types.FunctionType) and part.__module__ == module.__name__:
                 return part.__globals__
-    return vars(module)
+    space: dict[str, Any] = vars(module)
+    return space
 
 
 def _owner_of(path: str) -> str:
