@@ -303,7 +303,7 @@ def _fired(name: str, count: int, plugin: Mapping[str, Any]) -> str:
     every, seconds = plugin["every"].get(name), plugin["at_most_every"].get(name)
     text = f"{name} x{count}"
     if every:
-        text += f" (it takes each {every}th)"
+        text += f" (it takes one of {every})"
     if seconds:
         text += f" (it takes one in {seconds:g} s)"
     return text

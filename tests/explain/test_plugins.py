@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.plugins]
 
@@ -55,3 +60,34 @@ def test_wrong_option(desk):
     said = desk.explain("-o", "earlystop.patiense=3", "train.py", plugins=True)
     assert said.code == 2
     assert "patiense" in said.err
+
+
+SPARING = """
+import hookcore
+
+class Sparing:
+    every = {"on_batch_end": 3}
+    at_most_every = {"on_batch_start": 0.5}
+
+    @hookcore.hookimpl
+    def on_batch_start(self):
+        pass
+
+    @hookcore.hookimpl
+    def on_batch_end(self):
+        pass
+"""
+
+
+def test_who_wants_some_events_only(desk):
+    """How often it is called is said beside how often the event fires."""
+    desk.write("train.py", TRAIN)
+    desk.write("site/hookcore_sparing.py", SPARING)
+    info = "site/hookcore_sparing-0.1.dist-info"
+    desk.write(f"{info}/METADATA", "Metadata-Version: 2.1\nName: hookcore-sparing\nVersion: 0.1\n")
+    desk.write(f"{info}/entry_points.txt", "[hookcore]\nsparing = hookcore_sparing:Sparing\n")
+    where = os.pathsep.join([str(desk.folder / "site"), str(ROOT)])
+    said = desk.command("explain", "-v", "train.py", PYTHONPATH=where, HOOKCORE_ONLY="sparing")
+    words = " ".join(said.out.split())
+    assert "(it takes one of 3)" in words
+    assert "(it takes one in 0.5 s)" in words
