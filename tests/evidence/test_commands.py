@@ -173,16 +173,16 @@ class TestVerifyResume:
     @pytest.mark.slow
     def test_a_kill_before_the_first_checkpoint(self, desk):
         """Proves nothing, and that is said."""
-        desk.write("train.py", WITH_OPTIMIZERS)
+        desk.write("train.py", BY_HAND)
         said = desk.command("verify-resume", "--kill-at", "2", "-p", "no:lr", "train.py")
         assert said.code == 1
         assert "no checkpoint lay there when the run was killed" in said.out
-        assert "the first is taken after step 3 of 9" in said.out
+        assert "the first is taken after step 3 of 12" in said.out
 
     @pytest.mark.slow
     def test_a_step_that_there_is_not(self, desk):
         """Wrong usage, once the number of steps is known."""
-        desk.write("train.py", WITH_OPTIMIZERS)
+        desk.write("train.py", BY_HAND)
         said = desk.command("verify-resume", "--kill-at", "99", "train.py")
         assert said.code == 2
         assert said.err.splitlines()[-3] == "hookcore: --kill-at 99: there is no such step"
