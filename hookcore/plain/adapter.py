@@ -147,6 +147,17 @@ class Plain:
                 meter = self.life.dispatch.ledger.meter
                 meter.watch = Reads(meter)
 
+    def look_around(self, site: int = 0) -> None:
+        """See what has changed of which nothing told.
+
+        Args:
+            site: Of the loop that is about to begin, where one is.
+        """
+        self.notice_torch()
+        over = left_behind(self.stack, site)
+        if over is not None:
+            self._close(over, "returned")
+
     def mine(self) -> bool:
         """Whether the caller is in this run's thread, in the process that opened it."""
         return gate.live() is self
@@ -174,7 +185,7 @@ class Plain:
         loop = self._topmost(site_id, frame)
         if loop is None:
             self.shown.take(site_id)  # what its last entry asked for
-            self._look_around(site_id)
+            self.look_around(site_id)
             loop = WhileLoop(self, table.SITES[site_id], frame)
             loop.said = self.overrides.role(loop.site)
             loop.role = self.recognition.role_on_entry(loop)
@@ -485,15 +496,8 @@ class Plain:
         """What a batch is made of: the item, without the counter of an ``enumerate``."""
         return item[1] if type(loop.iterable) is enumerate else item
 
-    def _look_around(self, site: int) -> None:
-        """A loop is about to begin: what has changed of which nothing told."""
-        self.notice_torch()
-        over = left_behind(self.stack, site)
-        if over is not None:
-            self._close(over, "returned")
-
     def _for_loop(self, site: table.Site, iterable: Any, frame: int) -> ForLoop:
-        self._look_around(site.id)
+        self.look_around(site.id)
         said = self.overrides.role(site)
         if type(iterable) is Declared:
             said, iterable = iterable.role, iterable.iterable

@@ -211,7 +211,8 @@ class Evaluation:
         host, fit, place = self._host, self._host.life.fit, _place()
         if place in self._of_steps or fit is None or host.taps is None:
             return place in self._of_steps
-        if host.taps.trained_at >= host.stack[-1].began:  # the batch has trained already
+        trained = host.taps.trained_at >= host.stack[-1].began  # the batch has, already
+        if trained or host.stack[-1].role == "both":  # an epoch may well begin with an evaluation
             if training:
                 self._wait_for_step(None)
             return training

@@ -27,7 +27,7 @@ def left_behind(stack: Sequence[Loop], site: int) -> Loop | None:
 
     Args:
         stack: The loops that are running, as far as it is known.
-        site: What is about to begin.
+        site: What is about to begin; 0 for nothing.
     """
     for loop in stack:
         if is_untold(loop) and not _runs(loop, site):

@@ -335,6 +335,14 @@ def test_an_evaluation_before_the_step_of_some_batches(lab):
     assert heard.story == f"T( b s . {three} b V( v )V s . {three} b V( v )V s . )T R"
 
 
+def test_an_evaluation_before_each_step_that_is_an_epoch(lab):
+    """Full-batch training, whose one loop counts epochs, may begin each of them with one."""
+    source = ACTS.format(train=False).replace("for i in", "for epoch in").replace("(i)", "(epoch)")
+    _, ours = lab.pair(source.replace("i %", "epoch %"))
+    heard = lab.play(ours.train, 1, lambda i: True)
+    assert heard.story == f"T( E( b s . )E {'E( b V( v )V s . )E ' * 8})T R"
+
+
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("features", ["model(x)", "helper(model, x)"])
 def test_a_loop_that_trains_on_what_a_model_gives(lab, mode, features):

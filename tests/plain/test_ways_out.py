@@ -701,6 +701,30 @@ ODD = {
         """,
         "T( E( b s . b s .<returned> b s . )E E( b s . b s .<returned> b s . )E )T R",
     ),
+    "a return out of such a method, and an evaluation without a loop": (
+        """
+        class Trainer:
+            def __init__(self):
+                self.model = make(); self.optimizer = sgd(self.model)
+
+            def __call__(self, last):
+                for i in range(5):
+                    update(self.model, self.optimizer)
+                    if i == last:
+                        return
+
+        def train():
+            trainer = Trainer()
+            for epoch in range(2):
+                trainer(1)
+                trainer.model.eval()
+                with torch.no_grad():
+                    trainer.model(X)
+                trainer.model.train()
+            return weights(trainer.model)
+        """,
+        "T( E( b s . b s .<returned> V( v )V )E E( b s . b s .<returned> V( v )V )E )T R",
+    ),
     "a loop over next": (
         """
         def train():
