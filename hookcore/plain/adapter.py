@@ -156,7 +156,7 @@ class Plain:
         self.notice_torch()
         over = left_behind(self.stack, site)
         if over is not None:
-            self._close(over, "returned")
+            self._close_untold(over, "returned")
 
     def mine(self) -> bool:
         """Whether the caller is in this run's thread, in the process that opened it."""
@@ -597,7 +597,10 @@ class Plain:
         """Close a loop that was left without a word, while the one round it goes on or breaks."""
         if how == "broke" and loop.site.kind == "comprehension":  # it has no break
             how = "exception"
-        self._close(loop, "returned" if how == "broke" and is_untold(loop) else how)
+        returned = is_untold(loop)
+        self._close(loop, "returned" if how == "broke" and returned else how)
+        if returned:
+            loop.forget()
 
     def _unwind_above(self, loop: Loop, how: How) -> None:
         """Close loops inside that were left without a word: comprehensions, declared loops."""
