@@ -115,7 +115,6 @@ SHAPES = {
         # The model that the clones are copies of outlives all loops; its own step ends the round.
         "story": "T( 3*[E( 4*[b s .] s )E] )T R",
         "models": "Sequential Sequential",
-        "resumes": "it has inner",
     },
     "meta-learning by Reptile": {
         "source": """
@@ -133,7 +132,6 @@ SHAPES = {
                 return weights(model)
         """,
         "story": f"T( 3*[{TRAINED}] )T R",
-        "resumes": "it has inner",
     },
     "PPO: epochs inside rollouts": {
         "source": """

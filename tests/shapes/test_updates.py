@@ -390,7 +390,7 @@ SEVERAL = {
                 return type(optimizer).__name__, weights(model)
         """,
         "story": f"T( 3*[{TRAINED}] )T R",
-        "resumes": "it has optimizer as torch.optim.adam:Adam",
+        "resumes": "the loop has made optimizer anew, or of other parts",
     },
     "parameters frozen, then trained": {
         "source": """
@@ -409,7 +409,7 @@ SEVERAL = {
                 return len(optimizer.param_groups), weights(model)
         """,
         "story": f"T( 3*[{TRAINED}] )T R",
-        "resumes": "different number of parameter groups",
+        "resumes": "the loop has made optimizer anew, or of other parts",
     },
     "steps inside backward hooks": {
         "source": """
