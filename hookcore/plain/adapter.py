@@ -20,7 +20,6 @@ from hookcore.plain.sites import BatchLoop, ForLoop, Loop, MeasuredBatchLoop, Wh
 from hookcore.plain.sizes import reader_for, size_of
 from hookcore.plain.taps.loggers import Loggers
 from hookcore.plain.unfollowed import Unfollowed
-from hookcore.plain.untold import is_untold, left_behind
 
 if TYPE_CHECKING:
     from hookcore.errors import Concern
@@ -119,7 +118,7 @@ class Plain:
     def close_all(self, how: How) -> None:
         """The run ends: close loops that were left without a word."""
         while self.stack:
-            self._close_untold(self.stack[-1], "broke" if how in ("finished", "stopped") else how)
+            self._close(self.stack[-1], "broke" if how in ("finished", "stopped") else how)
         if self.pending is not None and how in ("finished", "stopped"):
             self.pending.ended(self.run)
         self.unfollowed.say()
@@ -146,17 +145,6 @@ class Plain:
 
                 meter = self.life.dispatch.ledger.meter
                 meter.watch = Reads(meter)
-
-    def look_around(self, site: int = 0) -> None:
-        """See what has changed of which nothing told.
-
-        Args:
-            site: Of the loop that is about to begin, where one is.
-        """
-        self.notice_torch()
-        over = left_behind(self.stack, site)
-        if over is not None:
-            self._close_untold(over, "returned")
 
     def mine(self) -> bool:
         """Whether the caller is in this run's thread, in the process that opened it."""
@@ -185,7 +173,7 @@ class Plain:
         loop = self._topmost(site_id, frame)
         if loop is None:
             self.shown.take(site_id)  # what its last entry asked for
-            self.look_around(site_id)
+            self.notice_torch()
             loop = WhileLoop(self, table.SITES[site_id], frame)
             loop.said = self.overrides.role(loop.site)
             loop.role = self.recognition.role_on_entry(loop)
@@ -235,6 +223,12 @@ class Plain:
             if seen:  # the variables of the function's loops are among them
                 own = (inner.site.id for inner in self.stack if inner.frame == frame)
                 self.shown.seen.update(dict.fromkeys(own, seen))
+            self._close(loop, "returned")
+
+    def returning(self, site_id: int, frame: int) -> None:
+        """A function of which nothing else is heard returns from inside a loop."""
+        loop = self._topmost(site_id, frame)
+        if loop is not None:
             self._close(loop, "returned")
 
     def see_globals(self, site_id: int) -> None:
@@ -497,7 +491,7 @@ class Plain:
         return item[1] if type(loop.iterable) is enumerate else item
 
     def _for_loop(self, site: table.Site, iterable: Any, frame: int) -> ForLoop:
-        self.look_around(site.id)
+        self.notice_torch()
         said = self.overrides.role(site)
         if type(iterable) is Declared:
             said, iterable = iterable.role, iterable.iterable
@@ -593,20 +587,13 @@ class Plain:
             self.iteration_ended(loop, how)
         self.leave(loop, how)
 
-    def _close_untold(self, loop: Loop, how: How) -> None:
-        """Close a loop that was left without a word, while the one round it goes on or breaks."""
-        if how == "broke" and loop.site.kind == "comprehension":  # it has no break
-            how = "exception"
-        returned = is_untold(loop)
-        self._close(loop, "returned" if how == "broke" and returned else how)
-        if returned:
-            loop.forget()
-
     def _unwind_above(self, loop: Loop, how: How) -> None:
         """Close loops inside that were left without a word: comprehensions, declared loops."""
         if self.stack and self.stack[-1] is not loop and loop in self.stack:
             while self.stack[-1] is not loop:
-                self._close_untold(self.stack[-1], how)
+                inner = self.stack[-1]
+                raised = how == "broke" and inner.site.kind == "comprehension"  # it has no break
+                self._close(inner, "exception" if raised else how)
 
 
 def _importing(module: Any) -> bool:

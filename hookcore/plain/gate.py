@@ -92,6 +92,13 @@ def returned(function: int, value: Item, site: int | None = None) -> Item:
     return value
 
 
+def returning(site: int, value: Item) -> Item:
+    """A function that only has loops, such as a ``forward``, returns ``value`` from inside one."""
+    if host is not None and not compiling() and host.thread == get_ident():
+        host.returning(site, id(sys._getframe(1)))
+    return value
+
+
 def see(owner: int, names: tuple[str, ...], *values: Any) -> None:
     """Names of the frame, at a site's tail or a function's return."""
     found = live()

@@ -700,6 +700,20 @@ def test_a_return_names_the_outermost_loop_that_it_leaves():
     assert inner.parent == outer.id
 
 
+def test_a_return_of_a_function_that_has_only_loops_leaves_the_outermost():
+    source = """
+    class Net:
+        def forward(self, n):
+            for i in f([1]):
+                for j in f([1]):
+                    return f(n)
+        def __call__(self): return f(1)
+    result = Net().forward(3), Net()()
+    """
+    gate, (outer, _), _ = told(source)
+    assert [call for call in gate.calls if call[0] != "each"] == [("returning", outer.id)]
+
+
 def test_a_function_that_evaluates_reports_its_return_without_a_loop():
     _, _, file = told(
         """

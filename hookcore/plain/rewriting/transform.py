@@ -359,7 +359,15 @@ class Transformer:
 
     def _return(self, node: ast.Return) -> list[ast.stmt]:
         frame = self._here
-        return [node] if frame.function is None else self._report(frame, node)
+        if frame.function is not None:
+            return self._report(frame, node)
+        outermost = frame.outermost()
+        if outermost is not None:
+            at = Snippets(node.value or node)
+            node.value = at.call(
+                "returning", at.constant(outermost), node.value or at.constant(None)
+            )
+        return [node]
 
     def _report(self, frame: _Frame, node: ast.Return) -> list[ast.stmt]:
         assert frame.function is not None

@@ -133,7 +133,6 @@ class Patches:
     def _eval_called(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def evaluate(module: Any) -> Any:
             if self._fit() is not None:
-                self.host.look_around()
                 self.taps.eval_called()
             return original(module)
 

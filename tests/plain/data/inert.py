@@ -39,6 +39,10 @@ class Gate:
         self.calls.append(("returned", function, site))
         return value
 
+    def returning(self, site, value):
+        self.calls.append(("returning", site))
+        return value
+
     def see(self, owner, names, *values):
         self.seen.update(zip(((owner, name) for name in names), values, strict=True))
 
