@@ -155,6 +155,13 @@ def test_what_the_loop_chooses_stays_chosen(check, what, at):
     check(CHOSEN.format(before=before, loss=loss), at=at)
 
 
+@pytest.mark.parametrize("at", ["all", "epochs"])
+def test_a_scheduler_of_each_epoch_is_made_again_by_the_loop(check, at):
+    """That of the epoch before is gone as it is in bare Python: nobody asks where it stands."""
+    schedule = "schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)"
+    check(LOOP.format(setup="pass", before=schedule, inside="schedule.step()", after="pass"), at=at)
+
+
 def test_a_name_that_is_read_first_is_carried_along():
     from hookcore.plain.resume.carried import carried, read_after
 

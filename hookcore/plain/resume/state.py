@@ -44,6 +44,8 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
     assert fit is not None
     roles = host.recognition.roles
     assert roles is not None
+    if host.taps is not None:
+        host.taps.let_go_of_schedulers(fit)
     site = roles.outer.site if loop is None else loop.site
     frame = {} if loop is None or site.module_level else names
     reach = Reach(frame, site.module, table.beside(site.path))

@@ -343,6 +343,12 @@ class Taps:
             self._take_in(host.life.fit, optimizer, live_objects())
         return True
 
+    def let_go_of_schedulers(self, fit: Fit) -> None:
+        """Drop those that only we still hold: the loop has made others."""
+        schedulers = [weakref.ref(one) for one in fit.schedulers]
+        fit.schedulers = ()
+        fit.schedulers = _alive(schedulers)
+
     def _let_go(self, fit: Fit) -> None:
         """Drop optimizers and models that only we still hold: the loop has others by now."""
         optimizers = [weakref.ref(one) for one in fit.optimizers]

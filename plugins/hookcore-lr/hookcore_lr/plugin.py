@@ -46,8 +46,7 @@ class LR(Options):
     _acting: bool = attrs.field(init=False, default=False)
     _mean: Any = attrs.field(init=False, default=None, repr=False)
     _fit: int = attrs.field(init=False, default=-1)
-    _schedulers: tuple[Any, ...] | None = attrs.field(init=False, default=None, repr=False)
-    _loop: str = attrs.field(init=False, default="the loop")
+    _loop: str | None = attrs.field(init=False, default=None)  # a name: schedulers come and go
     _loaded: Mapping[str, Any] | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -111,11 +110,12 @@ class LR(Options):
         self._report.ended()
         self._hands.release()
         self._acting = False
-        self._schedulers = None
+        self._loop = None
 
     @hookcore.hookimpl
     def on_epoch_end(self, run: hookcore.Run, fit: hookcore.Fit, epoch: int, how: str) -> None:
         """Sum up; go on, where epochs count."""
+        self._loop = None
         if self._clock in (None, "value"):
             self._arrived(run, fit, self._watch.epoch_ended(run, fit, how))
         if fit.replaying:
@@ -214,8 +214,7 @@ class LR(Options):
         """Report it; where it was not ours, the loop sets the rate itself."""
         ours = self._acting and self._hands.is_ours(optimizer, group, new)
         self._observer.untouched = False
-        if fit.schedulers is not self._schedulers:  # once, not in each step of a schedule
-            self._schedulers = fit.schedulers
+        if self._loop is None:  # once an epoch, not in each step of a schedule
             self._loop = _names(fit.schedulers) or "the loop"
         by = self.policy if ours else self._loop
         self._report.changed(optimizer, group, new, fit.step, by, has_epochs=fit.has_epochs)
