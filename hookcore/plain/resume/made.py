@@ -48,7 +48,9 @@ def made_by(reach: Reach, constants: Constants) -> dict[str, Any]:
     named = {
         path: home
         for path, value in reach.definitions.items()
-        if constants.rebound(path) and (home := home_of(value)) is not None
+        if ".__bases__[" not in path
+        and constants.rebound(path)
+        and (home := home_of(value)) is not None
     }
     same = {
         path: there

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _OWN = (
     "checkpoint", "digests", "models", "optimizers", "iterators", "site", "entry", "levels",
-    "sizes", "total", "batch_sizes",
+    "sizes", "total", "batch_sizes", "origin", "made",
 )  # fmt: skip
 """Parts of a position that are for hookcore alone."""
 
