@@ -102,6 +102,8 @@ class Yard:
         """Wait for a process."""
         _, status = os.waitpid(child, 0)
         texts = [(self.folder / f".{child}.{name}") for name in ("out", "err")]
+        for path in texts:
+            path.touch()  # it may have been killed before it opened them
         ended = Ended(os.waitstatus_to_exitcode(status), *(path.read_text() for path in texts))
         for path in texts:
             path.unlink()
