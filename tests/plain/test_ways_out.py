@@ -493,6 +493,17 @@ def test_every_start_has_one_end(lab, program):
 
 # -- what a generated program does not do ----------------------------------------------------
 
+TRAINER = """
+        class Trainer:
+            def __init__(self):
+                self.model = make(); self.optimizer = sgd(self.model)
+
+            def __call__(self, last):
+                for i in range(5):
+                    update(self.model, self.optimizer)
+                    if i == last:
+                        return
+"""
 ODD = {
     "a finally goes on after a return": (
         """
@@ -658,7 +669,7 @@ ODD = {
         """,
         "T( E( b s . b s . )E E( b s .<broke> )E<broke> )T<broke> R",
     ),
-    "a return out of a method that does not report it, twice": (
+    "a return out of a method that tells of nothing else, twice": (
         """
         class Trainer:
             def __init__(self):
@@ -680,17 +691,7 @@ ODD = {
         ),
     ),
     "a return out of such a method in each epoch, and a loop after it": (
-        """
-        class Trainer:
-            def __init__(self):
-                self.model = make(); self.optimizer = sgd(self.model)
-
-            def __call__(self, last):
-                for i in range(5):
-                    update(self.model, self.optimizer)
-                    if i == last:
-                        return
-
+        TRAINER + """
         def train():
             trainer = Trainer()
             for epoch in range(2):
@@ -702,17 +703,7 @@ ODD = {
         "T( E( b s . b s .<returned> b s . )E E( b s . b s .<returned> b s . )E )T R",
     ),
     "a return out of such a method, and an evaluation without a loop": (
-        """
-        class Trainer:
-            def __init__(self):
-                self.model = make(); self.optimizer = sgd(self.model)
-
-            def __call__(self, last):
-                for i in range(5):
-                    update(self.model, self.optimizer)
-                    if i == last:
-                        return
-
+        TRAINER + """
         def train():
             trainer = Trainer()
             for epoch in range(2):

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from hookcore.plain.resume import rng
-from hookcore.plain.resume.reading import FEW
+from hookcore.plain.resume.reading import FEW, home_in
 from hookcore.plain.resume.slots import filled
 
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
@@ -103,8 +103,8 @@ class Contents:
     def _is_own(self, value: Any) -> bool:
         """Whether it is the user's, or a dataset: others' objects are only gone through."""
         home = value if isinstance(value, types.FunctionType) else type(value)
-        main = home.__module__ == "__mp_main__" and "__main__" in self._modules
-        return home.__module__ in self._modules or main or isinstance(value, Dataset)
+        own = home_in(self._modules, home.__module__) is not None
+        return own or isinstance(value, Dataset)
 
 
 def _is_untouched(value: Any, known: Any) -> bool:

@@ -107,9 +107,13 @@ class Reading:
         return self._home(kind.__module__)
 
     def _home(self, module: str) -> str | None:
-        """The project's module of this name, or None; a spawned worker's main has another one."""
-        name = "__main__" if module == "__mp_main__" else module
-        return name if name in self._modules else None
+        return home_in(self._modules, module)
+
+
+def home_in(modules: Collection[str], module: str) -> str | None:
+    """The project's module of this name, or None; a spawned worker's main has another one."""
+    name = "__main__" if module == "__mp_main__" else module
+    return name if name in modules else None
 
 
 def changed(dataset: Any) -> dict[str, str]:
