@@ -51,7 +51,8 @@ class Plain:
         taps: Torch's hooks; None until torch is loaded.
         pending: A checkpoint that waits for its loop, or None.
         clock: Counts iterations begun; tells what was born before what.
-        unusual: Whether the batch loop's next head must take the long way.
+        unusual: Whether the batch loop's next head must take the long way; always so while a
+            validation is open that a function's return may end.
         sizes: Reads the number of samples off a batch, None where items do not tell.
         shown: What frames show of their names.
         given: Values that generated code takes back into a frame.
@@ -211,13 +212,12 @@ class Plain:
     def returned(self, function: int, site_id: int | None, frame: int) -> None:
         """A function returns, from inside a loop where ``site_id`` is given."""
         life = self.life
-        # An average of the weights, say, returns in each batch, shows nothing and closes nothing.
+        validating = life.in_validation
         seen = self.shown.take(function) if function in self.shown.seen else {}
         if life.fit is not None and (seen or self.evaluation.open):
-            validating = life.in_validation
             self.evaluation.returned(frame, self.scalars.returned(function, seen, validating))
-            if life.in_batch and not validating:
-                gate.frames.pop(function, None)  # it is called in batches: no helper of the epochs
+        if life.in_batch and not validating:
+            gate.frames.pop(function, None)  # it is called in batches: no helper of the epochs
         loop = None if site_id is None else self._topmost(site_id, frame)
         if loop is not None:
             if seen:  # the variables of the function's loops are among them

@@ -87,7 +87,11 @@ def failed(site: int) -> None:
 
 def returned(function: int, value: Item, site: int | None = None) -> Item:
     """A function returns ``value``, from inside the loop ``site`` where one is given."""
-    if host is not None and not compiling() and host.thread == get_ident():
+    if host is None or compiling():
+        return value
+    # An average of the weights, say, returns in each batch: it shows, closes and ends nothing.
+    needed = site is not None or function in frames or host.unusual
+    if needed and host.thread == get_ident():
         host.returned(function, site, id(sys._getframe(1)))
     return value
 

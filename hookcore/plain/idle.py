@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
     from hookcore.plain.sites import Loop
 
-_OFTEN = 100
-"""Passes after which a loop in which nothing happens is let be, while no fit is known.
+_OFTEN, _LONG = 100, 10_000
+"""Passes, or iterations in all, after which a loop in which nothing happens is let be while no fit
+is known; at a pass's end.
 
 What is let be cannot be recognised by the first step: the first epochs may only warm up, and a
 function that trains may first run over the data without. In a fit one pass is enough: a step
@@ -29,6 +30,7 @@ class Idle:
     def __init__(self, host: Plain) -> None:
         self._host = host
         self._passes: dict[int, int] = {}
+        self._iterations: dict[int, int] = {}
         self._sites: set[int] = set()
         self._around: set[tuple[int, int]] = set()  # sites, each with the id of its frame
 
@@ -41,8 +43,9 @@ class Idle:
             return
         if any(other.site is site for other in host.stack):  # it runs further out as well
             return
-        seen = self._passes[site.id] = self._passes.get(site.id, 0) + 1
-        if seen >= (_OFTEN if host.life.fit is None else 1):
+        passes = self._passes[site.id] = self._passes.get(site.id, 0) + 1
+        gone = self._iterations[site.id] = self._iterations.get(site.id, 0) + loop.index + 1
+        if host.life.fit is not None or passes >= _OFTEN or gone >= _LONG:
             self._sites.add(site.id)
             gate.dead[site.id] = None
 
@@ -68,6 +71,7 @@ class Idle:
             gate.dead.pop(site, None)
         self._sites.clear()
         self._passes.clear()
+        self._iterations.clear()
 
 
 def _running(sites: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -28,15 +28,14 @@ class Recognition:
     Attributes:
         roles: The loops of the fit that is open, None between fits.
         by_call: Whether the calls of the instrumented function are the epochs.
-        hidden: Whether an evaluation inside a batch may be told by the model's call alone. With
-            one level all evaluations are in batches, and one need neither call ``eval()`` nor
-            loop, nor enter ``no_grad`` where it has ``set_grad_enabled``.
+        sets_gradients: Whether the loop's project may call ``set_grad_enabled``, as torch itself
+            does in each step.
     """
 
     def __init__(self, host: Plain) -> None:
         self._host = host
         self.roles: Roles | None = None
-        self.by_call = self.hidden = False
+        self.by_call = self.sets_gradients = False
         self._known: dict[int, LoopRole] = {}
 
     @property
@@ -48,7 +47,7 @@ class Recognition:
     def forget(self) -> None:
         """The fit is over."""
         self.roles = None
-        self.by_call = self.hidden = False
+        self.by_call = self.sets_gradients = False
         self._known.clear()
 
     def role_on_entry(self, loop: Loop) -> LoopRole | None:
@@ -164,7 +163,7 @@ class Recognition:
         host.loggers.look()
         self._start(fit, roles, in_batch=in_batch)
         host.evaluation.began()
-        self.hidden = self.one_level and _may_set_gradients(roles.batch)
+        self.sets_gradients = self.one_level and _may_set_gradients(roles.batch)
         if taps is not None:
             taps.batches_begin()
 
@@ -261,6 +260,6 @@ def _counted(loop: Loop, iteration: int, batch: Loop) -> int:
 
 
 def _may_set_gradients(loop: Loop) -> bool:
-    """Whether a loop's project may switch gradients off by a call that each step makes, too."""
+    """Whether a loop's project, as far as it is known, mentions ``set_grad_enabled``."""
     files = (*table.beside(loop.site.path), *table.left_alone(loop.site.path))
     return loop.declared or any("set_grad_enabled" in file.source for file in files)

@@ -113,10 +113,19 @@ def test_one_loop_that_once_switches_gradients_off(one_loop):
     assert 0 < one_loop(switching) <= 8
 
 
+SWITCHED = [("no_grad()", 16), ("inference_mode()", 16), ("set_grad_enabled(False)", 20)]
+
+
+@pytest.mark.parametrize(("mode", "bound"), SWITCHED)
+def test_one_loop_that_switches_gradients_off_in_each_batch(one_loop, mode, bound):
+    """Forwards are heard while they are off; ``set_grad_enabled`` is torch's own in each step."""
+    assert 8 < one_loop(f"with torch.{mode}:\n            pass") <= bound
+
+
 def test_a_function_that_switches_gradients_off_in_each_batch(one_loop):
-    """An average of the weights, say: that it returns might end an evaluation, and is asked."""
-    averages = "\n\ndef average():\n    with torch.enable_grad():\n        pass\n"
-    assert 0 < one_loop("average()" + averages) <= 8 + 7
+    """An average of the weights, say: where no evaluation is open, its return ends none."""
+    averages = "\n\ndef average():\n    return torch.no_grad\n"
+    assert 6 < one_loop("average()" + averages) <= 8
 
 
 @needs_plugins

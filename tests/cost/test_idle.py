@@ -90,6 +90,14 @@ def test_in_a_run_after_a_hundred_passes(module, name, entry):
         assert of_each(getattr(module, name)) == (entry, 0)
 
 
+@pytest.mark.parametrize("name", ["counted", "waiting"])
+def test_in_a_run_after_one_long_pass(module, name):
+    """Ten thousand iterations say as much."""
+    with hookcore.run(only=[], quiet=True):
+        getattr(module, name)(list, 1, 10_000)
+        assert of_each(getattr(module, name))[1] == 0
+
+
 def test_in_a_training_after_one_pass(module):
     """The first epoch has shown what it is: each more entry is one call, each iteration none."""
 

@@ -454,16 +454,19 @@ def heard(tmp_path, monkeypatch):
     "with torch.inference_mode(): F.cross_entropy(model(X), Y).item()",
     "helper(model)",
     "model.eval(); F.cross_entropy(model(X), Y).item(); model.train()",
-], ids=["no_grad", "inference_mode", "decorated", "eval"])  # fmt: skip
+    "with torch.set_grad_enabled(False): F.cross_entropy(model(X), Y).item()",
+    "torch.set_grad_enabled(False); model(X); torch.set_grad_enabled(True)",
+    "with torch.no_grad():\n                with torch.no_grad(): pass\n                model(X)",
+], ids=["no_grad", "inference_mode", "decorated", "eval", "set", "calls", "nested"])  # fmt: skip
 def test_a_loop_of_one_level_hears_forwards_once_gradients_are_off(heard, evaluate):
     """And no longer than the evaluation takes; that torch clips without gradients is none."""
     assert heard(evaluate) == (3, [0] * 6)
 
 
-def test_a_loop_of_one_level_hears_all_forwards_where_a_call_switches_gradients(heard):
-    """Each optimizer makes that call, so it tells nothing."""
-    evaluate = "with torch.set_grad_enabled(False): F.cross_entropy(model(X), Y).item()"
-    assert heard(evaluate) == (3, [1] * 6)
+def test_where_each_batch_switches_gradients_off_an_evaluation_in_it_is_heard(heard):
+    """However seldom it comes: hooks are there for as long as gradients are off."""
+    evaluate = "pass\n        with torch.no_grad():\n            step == 5 and model(X)"
+    assert heard(evaluate) == (1, [0] * 6)
 
 
 def test_in_a_loop_of_one_level(lab):

@@ -31,20 +31,23 @@ class Forwards:
     pickled without them.
 
     Attributes:
+        listening: Whether the hooks are on the modules.
         sign: Batches that were done at the last sign that an evaluation may follow, where the hooks
             are there for that alone; else None. After a whole batch without a sign they go.
+        mode: What has switched gradients off, where that is the only sign and no module was called
+            since; else None. When it is left they go.
     """
 
     def __init__(self, host: Plain) -> None:
         self._host = host
+        self.listening = False
         self.sign: int | None = None
+        self.mode: Any = None
         self._in_vain = False
         self._watched: list[tuple[Any, tuple[Any, Any]]] = []
+        self._places: list[tuple[Any, int, Any]] = []
         self._roots: Mapping[Any, Any] = {}
         self._reduce: Replaced | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self._watched)
 
     def watch(self, models: Iterable[Any], roots: Mapping[Any, Any]) -> None:
         """Hear the forward calls of these modules.
@@ -54,6 +57,7 @@ class Forwards:
             roots: Those that stand for another one: what ``torch.compile`` has made of it.
         """
         self._roots = roots
+        self.put_on()
         known = {id(model) for model, _ in self._watched}
         for model in models:
             if id(model) not in known:
@@ -62,24 +66,43 @@ class Forwards:
                     model.register_forward_hook(self._ended),
                 )
                 self._watched.append((model, handles))
+                self._places += [place for handle in handles for place in _places(handle)]
+        self.listening = bool(self._watched)
         if self._watched and self._reduce is None:
             ours = self._reducer(torch.nn.Module.__reduce_ex__)
             self._reduce = Replaced(torch.nn.Module, "__reduce_ex__", ours)
 
     def unwatch(self) -> None:
         """Take the hooks back."""
-        self.sign = None
-        for _, handles in self._watched:
-            for handle in handles:
-                handle.remove()
+        self.take_off()
         self._watched.clear()
+        self._places.clear()
         if self._reduce is not None and self._reduce.put_back():
             self._reduce = None
+
+    def put_on(self) -> bool:
+        """Put the hooks on again where they were taken off; False where there are none.
+
+        Each batch may come here: nothing is called.
+        """
+        for hooks, number, hook in self._places:
+            hooks[number] = hook
+            self.listening = True
+        return self.listening
+
+    def take_off(self) -> None:
+        """Take the hooks off the modules, and keep their places."""
+        self.listening = False
+        self.sign = self.mode = None
+        for hooks, number, _ in self._places:
+            if number in hooks:  # the user may have cleared them
+                del hooks[number]
 
     @contextmanager
     def unheard(self) -> Iterator[None]:
         """Take the hooks back for as long as torch compiles a model with its hooks."""
-        models, sign = [model for model, _ in self._watched], self.sign
+        models = [model for model, _ in self._watched] if self.listening else []
+        sign = self.sign
         self.unwatch()
         try:
             yield
@@ -94,6 +117,7 @@ class Forwards:
         fit = host.life.fit
         if fit is None or gate.host is not host or host.thread != get_ident():
             return  # what host.mine() says, written out: each batch of a loop of one level asks
+        self.mode = None
         if not torch.is_grad_enabled():
             host.evaluation.called(args, module.training)
         elif not module.training or host.evaluation.may_be_forgetful():
@@ -140,3 +164,11 @@ class Forwards:
             return (*reduced[:2], clean, *reduced[3:])
 
         return reduce_ex
+
+
+def _places(handle: Any) -> Iterator[tuple[Any, int, Any]]:
+    """What torch has put where for a hook: each dictionary, the key and the value."""
+    for reference in (handle.hooks_dict_ref, *handle.extra_dict_ref):
+        hooks = reference()
+        if hooks is not None and handle.id in hooks:
+            yield hooks, handle.id, hooks[handle.id]

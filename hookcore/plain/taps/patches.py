@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from threading import get_ident
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,22 @@ class Patches:
             if self._patch_while(needed, torch.autograd, name, wrap):
                 self.dynamo_came()
 
-    def hear_gradient_modes(self, *, wanted: bool) -> None:
-        """Hear gradients being switched off: in a loop of one level an evaluation may follow."""
-        for mode in (torch.no_grad, torch.inference_mode):
-            self._patch_while(wanted, mode, "__enter__", self._mode_entered)
+    def hear_gradient_modes(self, *, wanted: bool, set_too: bool = False) -> None:
+        """Hear gradients being switched off: in a loop of one level an evaluation may follow.
+
+        Args:
+            wanted: Whether to hear it.
+            set_too: Whether ``set_grad_enabled`` is among what may switch them off: torch calls it
+                itself, in each step.
+        """
+        for mode, name, wrap in (
+            (torch.no_grad, "__enter__", self._mode_entered),
+            (torch.inference_mode, "__enter__", self._mode_entered),
+            (torch.set_grad_enabled, "__init__", self._gradients_set),
+        ):
+            needed = wanted and (set_too or mode is not torch.set_grad_enabled)
+            self._patch_while(needed, mode, name, wrap)
+            self._patch_while(needed, mode, "__exit__", self._mode_left)
 
     def dynamo_came(self) -> None:
         """Keep Dynamo from compiling what a compiled loop's backward passes go through.
@@ -117,9 +130,13 @@ class Patches:
                     self._replaced.append(Replaced(module, name, replacement))
 
     def _fit(self) -> Any:
-        if gate.compiling():
-            return None  # Dynamo traces: what is not torch's own is no part of the user's graph
-        return self.host.life.fit if gate.live() is self.host else None
+        return None if self._elsewhere() else self.host.life.fit
+
+    def _elsewhere(self) -> bool:
+        """Whether the caller is no part of the run; or Dynamo traces: we are not in its graph."""
+        if gate.compiling() or gate.host is not self.host:
+            return True
+        return self.host.thread != get_ident()
 
     # -- replacements ----------------------------------------------------------------------
 
@@ -133,18 +150,37 @@ class Patches:
     def _eval_called(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def evaluate(module: Any) -> Any:
             if self._fit() is not None:
-                self.taps.eval_called()
+                self.taps.evaluation_may_follow()
             return original(module)
 
         return evaluate
 
     def _mode_entered(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def enter(mode: Any) -> Any:
-            if self._fit() is not None and not _is_torch_s(sys._getframe(1)):
-                self.taps.eval_called()
+            if not self._elsewhere() and not _is_torch_s(sys._getframe(1)):
+                self.taps.evaluation_may_follow(mode)
             return original(mode)
 
         return enter
+
+    def _gradients_set(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def init(mode: Any, *args: Any, **kwargs: Any) -> None:
+            original(mode, *args, **kwargs)
+            if mode.mode or _is_torch_s(sys._getframe(1)) or self._elsewhere():
+                return
+            self.taps.evaluation_may_follow(mode)
+
+        return init
+
+    def _mode_left(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        forwards = self.taps.forwards
+
+        def leave(mode: Any, *args: Any) -> Any:
+            if mode is forwards.mode:
+                forwards.take_off()
+            return original(mode, *args)
+
+        return leave
 
     def _scripted(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def script(*args: Any, **kwargs: Any) -> Any:
@@ -270,8 +306,13 @@ def _scheduler_classes() -> Iterator[type]:
 
 
 def _is_torch_s(frame: FrameType) -> bool:
-    """Whether a frame is torch's own code, or what its decorators put round a function for it."""
-    caller = frame.f_back
-    if frame.f_globals.get("__name__") == "torch.utils._contextlib" and caller is not None:
-        frame = caller
-    return str(frame.f_globals.get("__name__")).partition(".")[0] == "torch"
+    """Whether a frame is torch's own code, or what its decorators put round a function for it.
+
+    Each batch may ask: nothing is called.
+    """
+    names, caller = frame.f_globals, frame.f_back
+    name = f"{names['__name__']}" if "__name__" in names else ""
+    if name == "torch.utils._contextlib" and caller is not None:
+        names = caller.f_globals
+        name = f"{names['__name__']}" if "__name__" in names else ""
+    return name == "torch" or name[:6] == "torch."

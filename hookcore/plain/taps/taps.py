@@ -403,25 +403,36 @@ class Taps:
         host = self.host
         events = host.life.events
         listened = events.on_forward_start is not None or events.on_forward_end is not None
-        if listened or host.recognition.hidden:
+        if listened:
             return
         self.forwards.unwatch()
-        self._patches.hear_gradient_modes(wanted=host.recognition.one_level)
+        recognition = host.recognition
+        self._patches.hear_gradient_modes(
+            wanted=recognition.one_level, set_too=recognition.sets_gradients
+        )
 
     def batches_end(self) -> None:
         """The batch loop is over: what is called now may be a validation."""
         self.watch()
 
-    def eval_called(self) -> None:
-        """``eval()`` was called, or gradients are off: inside a batch an evaluation may follow."""
-        fit = self.host.life.fit
+    def evaluation_may_follow(self, mode: Any = None) -> None:
+        """``eval()`` was called, or gradients were switched off, inside a batch perhaps.
+
+        Args:
+            mode: What has switched them off, and tells when it is left.
+        """
+        fit, forwards = self.host.life.fit, self.forwards
         if fit is None or not self._models:
             return
-        if not self.forwards:
-            self.watch()
-            self.forwards.sign = fit.batches
-        elif self.forwards.sign is not None:
-            self.forwards.sign = fit.batches
+        if not forwards.listening:
+            if not forwards.put_on():
+                self.watch()
+            forwards.sign, forwards.mode = fit.batches, mode
+            return
+        if forwards.sign is not None:
+            forwards.sign = fit.batches
+        if mode is None:  # it outlasts what it stands in
+            forwards.mode = None
 
 
 def _is_inside_another(step: FrameType) -> bool:
