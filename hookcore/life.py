@@ -281,6 +281,19 @@ class Life:
         while self._errands:
             by, function = self._errands.popleft()
             self.dispatch.call(by, "at_head", function)
+        self._save()
+        if self._capture is None:  # else the state can first be read at the next head
+            if self.dispatch.pending is not None:
+                self.dispatch.raise_pending()
+            self._save()  # for a signal that came while the checkpoint was taken
+        signals = self.signals
+        if signals is not None and signals.told and self._capture is None:
+            signals.hand_on()
+        if self._capture is not None or self.stopping:
+            self.attention = True
+
+    def _save(self) -> None:
+        """Tell of a signal, once, and take the checkpoint that was asked for."""
         signals = self.signals
         if signals is not None and signals.waiting and not signals.told:
             signals.told = True
@@ -290,13 +303,6 @@ class Life:
             self._capture = "error"
         if self._capture is not None:
             self._take_capture()
-        if self._capture is None:  # else the state can first be read at the next head
-            if self.dispatch.pending is not None:
-                self.dispatch.raise_pending()
-            if signals is not None and signals.waiting:
-                signals.hand_on()
-        if self._capture is not None or self.stopping:
-            self.attention = True
 
     def leave_signals(self) -> None:
         """The fit is over: no head will come for a signal any more."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from hookcore.plain.buffers import make_room
+
 
 @torch.no_grad()
 def copy(models: Iterable[Any]) -> list[dict[str, torch.Tensor]]:
@@ -18,6 +20,7 @@ def copy(models: Iterable[Any]) -> list[dict[str, torch.Tensor]]:
 def load(models: Iterable[Any], copies: Iterable[dict[str, torch.Tensor]]) -> None:
     """Write copies back into the same models, in place: every alias sees them."""
     for model, kept in zip(models, copies, strict=False):
+        make_room(model, kept)
         for name, tensor in _tensors(model):
             if name in kept:
                 tensor.copy_(kept[name])

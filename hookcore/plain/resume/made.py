@@ -7,7 +7,6 @@ attributes, as a dataclass is.
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 from collections import defaultdict, deque
 from collections.abc import Collection, Mapping
@@ -18,6 +17,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
 from hookcore.errors import Concern
+from hookcore.plain.buffers import names_of
 from hookcore.plain.resume.slots import find_definition, home_of, of_user
 from hookcore.plain.resume.stateful import has_state
 from hookcore.snapshot import find_class, is_rebuildable
@@ -144,11 +144,15 @@ def name_of(path: str) -> str:
 def _parts_of(thing: Any) -> Any:
     kind = _kind_of(thing)
     if isinstance(thing, torch.nn.Module):
-        tensors = itertools.chain(thing.named_parameters(), thing.named_buffers())
-        return kind, [(n, None if is_lazy(t) else t.shape) for n, t in tensors]
+        parameters = [(name, _form_of(tensor)) for name, tensor in thing.named_parameters()]
+        return kind, parameters, names_of(thing)
     if isinstance(thing, torch.optim.Optimizer):
         return kind, [len(group["params"]) for group in thing.param_groups]
     return kind
+
+
+def _form_of(tensor: torch.Tensor) -> Any:
+    return None if is_lazy(tensor) else (tensor.shape, tensor.dtype)
 
 
 def _shape_of(value: Any) -> dict[str, Any] | None:

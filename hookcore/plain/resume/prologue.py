@@ -16,6 +16,7 @@ import torch
 
 from hookcore.errors import Concern
 from hookcore.plain import table
+from hookcore.plain.buffers import memory
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.flat import copy_tables, is_table
@@ -151,7 +152,7 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
     constants = Constants(site)
     made.seen = site.module_level or bool(names)
     owned = {
-        tensor.untyped_storage().data_ptr()
+        memory(tensor)
         for thing in reach.objects.values()
         if isinstance(thing, torch.nn.Module)
         for tensor in (*thing.parameters(), *thing.buffers())
@@ -187,10 +188,10 @@ class _Held:
         return tensor
 
 
-def _kept(tensor: torch.Tensor, owned: set[int]) -> Any:
+def _kept(tensor: torch.Tensor, owned: set[int | None]) -> Any:
     if tensor.layout != torch.strided:
         return tensor.detach().clone()
-    if tensor.untyped_storage().data_ptr() in owned and tensor.numel():
+    if memory(tensor) in owned and tensor.numel():
         return _Held(tensor, owned=True)
     if tensor.numel() * tensor.element_size() > _SMALL:
         return _Held(tensor, owned=False)

@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 
 from hookcore.errors import UsageError
+from hookcore.plain.buffers import address, make_room, memory, spread
 from hookcore.plain.resume import iterators, rng
 from hookcore.plain.resume.made import make, name_of, place_in
+from hookcore.plain.resume.outside import within
 from hookcore.plain.resume.reach import GRADIENT, Reach
 from hookcore.plain.resume.refill import Refill
 from hookcore.plain.resume.slots import bind_on
@@ -257,16 +260,23 @@ def load_object(thing: Any, record: ObjectRecord) -> None:
     Raises:
         UsageError: It does not fit.
     """
+    outside = record.extras.get("outside", ())
+    if outside:
+        record = attrs.evolve(record, state=within(record.state, thing.state_dict(), outside))
     if record.kind == "module":
         load_weights(thing, record)
         _load_extras(thing, record.extras)
         return
     state = _at_home(record.state) if record.kind == "stateful" else record.state
+    groups = [dict(group) for group in getattr(thing, "param_groups", ())]
     try:
         thing.load_state_dict(state)
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise misfit(f"{record.name} does not take its state: {error}") from error
     if record.kind == "optimizer":
+        for group, before in zip(thing.param_groups, groups, strict=True):
+            for name, value in before.items():
+                group.setdefault(name, value)
         _set_stepped(thing, record.extras.get("stepped", False))
 
 
@@ -282,6 +292,8 @@ def load_weights(module: Any, record: ObjectRecord) -> None:
     Raises:
         UsageError: They are another model's.
     """
+    extras = record.extras
+    make_room(module, {**record.state, **extras.get("buffers", {})}, extras.get("empty", ()))
     try:
         module.load_state_dict(record.state)
     except (RuntimeError, TypeError) as error:
@@ -316,6 +328,7 @@ def take_weights(module: Any, record: ObjectRecord) -> tuple[int, list[str]]:
         else:
             fitting[name] = saved[name]
     left += [f"{name}, for which there is no place here" for name in saved if name not in now]
+    spread(module)
     module.load_state_dict(fitting, strict=False)
     _load_buffers(module, record)
     return len(fitting), left
@@ -340,16 +353,18 @@ def _load_extras(module: Any, extras: dict[str, Any]) -> None:
 
 def _aliases(
     live: dict[str, Any], records: list[ObjectRecord]
-) -> tuple[dict[tuple[int, Any], torch.Tensor], set[int]]:
+) -> tuple[dict[tuple[int, Any], torch.Tensor], set[int | None]]:
     """Tensors of the snapshot's models with the live ones they stand for; the live ones' memory."""
-    found, owned = {}, set()
+    found: dict[tuple[int, Any], torch.Tensor] = {}
+    owned: set[int | None] = set()
     for record in records:
         if record.kind == "module":
             now = live[record.name].state_dict()
             for name, saved in record.state.items():
-                if isinstance(saved, torch.Tensor) and saved.numel() and name in now:
-                    found[saved.data_ptr(), saved.shape] = now[name]
-                    owned.add(now[name].untyped_storage().data_ptr())
+                place = address(saved) if isinstance(saved, torch.Tensor) else None
+                if place is not None and saved.numel() and name in now:
+                    found[place] = now[name]
+                    owned.add(memory(now[name]))
     return found, owned
 
 

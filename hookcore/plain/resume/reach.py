@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
@@ -22,6 +23,7 @@ from hookcore.plain.resume.slots import (
     Slot,
     attributes,
     behind,
+    cannot,
     home_of,
     kept_on,
     of_user,
@@ -38,7 +40,8 @@ _DEPTH = 6
 _MANY = 4096
 """Items of a part of data from which on it is not saved, unless the project's code handles it."""
 
-_OF_OPTIMIZERS = ("state", "param_groups", "defaults")
+GROUPS = "param_groups"
+_OF_OPTIMIZERS = ("state", GROUPS, "defaults")
 _SILENT = (
     types.ModuleType, types.BuiltinFunctionType, type, torch.nn.Module, torch.device, torch.dtype,
     DataLoader, torch.utils.data.Dataset, torch.utils.data.Sampler,
@@ -101,6 +104,15 @@ class Reach:
     def add(self, path: str, value: Any) -> None:
         """Reach what has come into being since."""
         self._visit(Slot(path, value, None), _DEPTH)
+
+    def left_out(self, parts: Mapping[str, Any]) -> None:
+        """Note what the states of objects hold and no checkpoint can, unless it is reached itself.
+
+        Args:
+            parts: Such parts, by path.
+        """
+        reached = {id(known) for found in (self.objects, self.owners) for known in found.values()}
+        self.unknown.update((p, part) for p, part in parts.items() if id(part) not in reached)
 
     def path_of(self, wanted: Any) -> str | None:
         """The path under which an object was found, or None."""
@@ -197,8 +209,22 @@ class Reach:
                     self._beside_state(place, module, depth)
                 elif not self._assigned.isdisjoint(vars(module)):
                     self._of_torch(place, module)
-        elif of_user(type(value)):
+            return
+        if isinstance(value, Optimizer):
+            for number, group in enumerate(value.param_groups):
+                self._in_group(f"{path}.{GROUPS}[{number}]", group, depth)
+        if of_user(type(value)):
             self._beside_state(path, value, depth)
+        elif type(value).state_dict is LRScheduler.state_dict:
+            for part in attributes(path, value):  # its state is no more than what it holds
+                if has_state(part.value):
+                    self._visit(part, depth - 1)
+
+    def _in_group(self, path: str, group: dict[str, Any], depth: int) -> None:
+        """The user's own objects among an optimizer's settings."""
+        for name, value in group.items():
+            if of_user(type(value)):
+                self._visit(Slot(f"{path}[{name!r}]", value, cannot), depth - 1)
 
     def _beside_state(self, path: str, thing: Any, depth: int) -> None:
         self.owners[path] = thing

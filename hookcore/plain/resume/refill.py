@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hookcore.plain.buffers import address, memory
 from hookcore.snapshot import home
 
 _SPACES = (argparse.Namespace, types.SimpleNamespace)
@@ -30,7 +31,7 @@ class Refill:
     """
 
     def __init__(
-        self, aliases: Mapping[tuple[int, Any], torch.Tensor], owned: Iterable[int] = ()
+        self, aliases: Mapping[tuple[int, Any], torch.Tensor], owned: Iterable[int | None] = ()
     ) -> None:
         self._aliases = aliases
         self._owned = frozenset(owned)
@@ -120,13 +121,14 @@ class Refill:
         return target
 
     def _tensor(self, current: Any, wanted: torch.Tensor) -> torch.Tensor:
-        live = self._aliases.get(_address(wanted)) if wanted.numel() else None
+        place = address(wanted) if wanted.numel() else None
+        live = None if place is None else self._aliases.get(place)
         if live is not None:
             return live
         there = wanted.to(home(wanted))
         if not self._free(current, wanted) or not _alike(current, there):
             return there.requires_grad_(wanted.requires_grad) if there.is_leaf else there
-        if current.untyped_storage().data_ptr() in self._owned:
+        if memory(current) in self._owned:
             return there
         with torch.no_grad():
             current.copy_(there)
@@ -141,10 +143,6 @@ class Refill:
             return wanted
         current[...] = wanted
         return current
-
-
-def _address(tensor: torch.Tensor) -> tuple[int, Any]:
-    return tensor.data_ptr(), tensor.shape
 
 
 def _alike(current: torch.Tensor, there: torch.Tensor) -> bool:

@@ -13,11 +13,13 @@ from torch.optim.optimizer import Optimizer
 
 from hookcore.errors import Concern
 from hookcore.plain import table
+from hookcore.plain.buffers import empty_ones
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.levels import Levels, concern_inside, concern_of
 from hookcore.plain.resume.made import made_by, rebuilt, unmade
-from hookcore.plain.resume.reach import GRADIENT, Reach
+from hookcore.plain.resume.outside import place, without
+from hookcore.plain.resume.reach import GRADIENT, GROUPS, Reach
 from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
 
@@ -51,6 +53,13 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
     reach = Reach(frame, site.module, table.beside(site.path))
     levels = Levels(host, loop, reach)
     lost = _add_fit_objects(reach, fit, levels)
+    outside: dict[str, Any] = {}
+    objects = [
+        record_of(path, thing, outside)
+        for path, thing in tuple(reach.objects.items())
+        if host.taps is None or not host.taps.feeds.reads_from_state(thing)
+    ]
+    reach.left_out(outside)
     verdict = host.verdict() or levels.concern
     notes: list[str] = []
     if loop is not None:
@@ -83,11 +92,7 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
             "optimizers": [reach.path_of(optimizer) for optimizer in fit.optimizers],
             "iterators": {path: place_of(it) for path, it in reach.iterators.items()},
         },
-        objects=[
-            record_of(path, thing)
-            for path, thing in reach.objects.items()
-            if host.taps is None or not host.taps.feeds.reads_from_state(thing)
-        ],
+        objects=objects,
         variables=_variables(reach, levels.constants) if whole else {},
         levels=records if whole else [],
         rng={
@@ -207,20 +212,38 @@ def _variables(reach: Reach, constants: Constants) -> dict[str, Any]:
     return found
 
 
-def record_of(path: str, thing: Any) -> ObjectRecord:
-    """One object with its state."""
+def record_of(path: str, thing: Any, outside: dict[str, Any] | None = None) -> ObjectRecord:
+    """One object with its state.
+
+    Args:
+        path: What it is called.
+        thing: The object.
+        outside: Takes what is in its state and no checkpoint can hold, by path. Of an optimizer
+            these are the settings of groups; what it keeps of a tensor it cannot be without.
+    """
     kind = kind_of(thing)
-    record = ObjectRecord(path, kind, class_name(thing), thing.state_dict())
+    state = thing.state_dict()
+    if kind == "optimizer":
+        groups, left = without({GROUPS: state[GROUPS]})
+        state = {**state, **groups} if left else state
+    else:
+        state, left = without(state)
+    record = ObjectRecord(path, kind, class_name(thing), state)
+    if outside is not None:
+        outside |= {place(path, keys): part for keys, part in left.items()}
     if kind == "module":
-        saved = record.state
+        buffers = ((n, b) for n, b in thing.named_buffers() if n not in state and not b.is_meta)
         record.extras = {
-            "buffers": {n: b for n, b in thing.named_buffers() if n not in saved},
+            "buffers": dict(buffers),
+            "empty": empty_ones(thing),
             "training": {n: m.training for n, m in thing.named_modules()},
             "requires_grad": {n: p.requires_grad for n, p in thing.named_parameters()},
             "grads": {n: p.grad for n, p in thing.named_parameters() if p.grad is not None},
         }
     elif kind == "optimizer":
         record.extras = {"stepped": getattr(thing, "_opt_called", False)}
+    if left and kind != "optimizer":
+        record.extras["outside"] = [list(keys) for keys in left]
     return record
 
 
@@ -228,13 +251,14 @@ def settings_of(thing: Any) -> Any:
     """The small part of an object's state that code may read before it trains; None for others."""
     kind = kind_of(thing)
     if kind == "scheduler":
-        return copy.deepcopy(thing.state_dict())
+        return copy.deepcopy(without(thing.state_dict())[0])
     if kind == "optimizer":
         groups = [
             {name: value for name, value in group.items() if name != "params"}
             for group in thing.param_groups
         ]
-        return copy.deepcopy({"groups": groups, "stepped": getattr(thing, "_opt_called", False)})
+        stepped = getattr(thing, "_opt_called", False)
+        return copy.deepcopy({"groups": without(groups)[0], "stepped": stepped})
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
@@ -151,7 +152,8 @@ class Mirror:
         """Their places below the URL."""
         self._system.invalidate_cache()
         marks = (f"*/{places.FILES[0]}", f"run-*/*/{places.FILES[0]}")
-        found = {path for mark in marks for path in self._system.glob(self._at(mark))}
+        base = glob.escape(self._at(""))
+        found = {path for mark in marks for path in self._system.glob(base + mark)}
         root = PurePosixPath(self._at("x")).parent
         return sorted(PurePosixPath(path).parent.relative_to(root) for path in found)
 

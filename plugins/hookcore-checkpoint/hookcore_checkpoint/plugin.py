@@ -343,7 +343,7 @@ class Checkpoint:
     def _directory(self, run: Run) -> Path:
         if self.directory is None or is_url(self.directory):
             return places.default_directory(run)
-        return run.folder / Path(self.directory).expanduser()
+        return run.folder / os.path.expanduser(self.directory)  # noqa: PTH111 - Path's raises
 
     def _check(self, run: Run, obstacle: str | None) -> None:
         """Saving cannot work: an error where the user named the place."""

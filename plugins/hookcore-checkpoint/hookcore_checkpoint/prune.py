@@ -27,7 +27,8 @@ def prune(
         What went, and how many stay.
 
     Raises:
-        SnapshotError: A run saves there, or one of them could not be taken away.
+        SnapshotError: A run saves there, or one of them could not be taken away; or the best are
+            asked for, and nothing tells which they are.
     """
     from hookcore.snapshot import Hold, clean_stale, remove
 
@@ -70,5 +71,11 @@ def _surplus(series: list[Any], keep_last: int, keep_best: int) -> list[Path]:
         )
         for path, about, label in series
     ]
+    if keep_best and all(one.value is None for one in kept):
+        raise SnapshotError(
+            f"nothing was taken away from {series[0][0].parent}",
+            "which are the best is not known there: the run was not asked to keep any",
+            "leave out --keep-best     in a run:  -o checkpoint.keep_best=1",
+        )
     over = surplus(kept, keep_last, keep_best, lambda new, old: better(new, old, mode))
     return [one.key for one in over]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hookcore import Fit, Run, UsageError
+from hookcore import Fit, Run, SnapshotError, UsageError
 from hookcore_checkpoint import places
 from hookcore_checkpoint.mirror import Mirror
 from hookcore_checkpoint.retention import Kept
@@ -79,18 +80,23 @@ def _check_processes(run: Run, snapshot: Snapshot) -> None:
 
 
 def load_best(run: Run, fit: Fit, best: Kept | None, monitor: str | None) -> None:
-    """Put the weights of the best checkpoint back, as early stopping does from memory.
-
-    Raises:
-        SnapshotError: It cannot be read any more.
-    """
+    """Put the weights of the best checkpoint back, as early stopping does from memory."""
     if best is None:
         run.say("no best weights are put back: the monitored value never arrived")
         return
     from hookcore.snapshot import read
 
-    fit.load_weights(read(best.key).weights())
     where = places.shown(best.key, run.folder)
+    try:
+        weights = read(best.key).weights()
+    except SnapshotError as error:
+        run.fail(
+            f"the weights of the best {monitor} were not put back, the last ones stay\n"
+            f"    {where}: {error.why}\n"
+            f"  look at the others:  hookcore checkpoint verify {shlex.quote(str(best.key.parent))}"
+        )
+        return
+    fit.load_weights(weights)
     text = f"the weights of the best {monitor}, {best.value:.6g}, of {where}"
     run.say(f"checkpoint puts back {text}")
     run.note(f"checkpoint put back {text}")

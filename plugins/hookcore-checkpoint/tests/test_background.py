@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import threading
 
@@ -167,28 +168,32 @@ def test_a_run_that_has_not_ended_cannot_be_continued(desk):
     assert re.search("(?s)cannot be continued.*another process saves there.*wait", second.err)
 
 
+WORSE = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+
+def main():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for epoch in range(5):
+        optimizer.zero_grad()
+        model(torch.ones(1, 1)).sum().backward()
+        optimizer.step()
+        val_loss = [5.0, 3.0, 1.0, 2.0, 4.0][epoch]
+        if epoch == 4:
+            for path in sys.argv[1:]:
+                Path(path).write_bytes(bytes(Path(path).stat().st_size))
+    print(model.weight.item())
+
+main()
+"""
+best = *option(keep_best=1, monitor="val_loss", mode="min", every_n_epochs=1),
+
+
 def test_the_best_weights_are_put_back_at_the_end(desk):
-    name = desk.put(
-        "worse.py",
-        """
-        import torch
-        from torch import nn
-
-        def main():
-            model = nn.Linear(1, 1, bias=False)
-            nn.init.zeros_(model.weight)
-            optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-            for epoch in range(5):
-                optimizer.zero_grad()
-                model(torch.ones(1, 1)).sum().backward()
-                optimizer.step()
-                val_loss = [5.0, 3.0, 1.0, 2.0, 4.0][epoch]
-            print(model.weight.item())
-
-        main()
-        """,
-    )
-    best = *option(keep_best=1, monitor="val_loss", mode="min", every_n_epochs=1),
+    name = desk.put("worse.py", WORSE)
     kept, loaded = desk.run(*best, name), desk.run(*best, *option(load_best="yes"), name)
 
     assert kept.out == "-5.0\n"
@@ -197,3 +202,21 @@ def test_the_best_weights_are_put_back_at_the_end(desk):
     refused = desk.run(*option(load_best="yes"), name)
     assert (refused.status, refused.out) == (2, "")
     assert "keep one:  -o checkpoint.keep_best=1" in refused.err
+
+
+def test_best_weights_that_cannot_be_read_any_more_are_named(desk):
+    name = desk.put("worse.py", WORSE)
+    place = "checkpoints/worse/epoch-0003-step-000003"
+    ended = desk.run(*best, *option(load_best="yes"), name, f"{place}/tensors.pt")
+
+    assert (ended.status, ended.out) == (1, "-5.0\n")
+    assert re.search(
+        "(?s)of the best val_loss were not put back, the last ones stay\n"
+        f" +{place}: tensors.pt is altered.*hookcore checkpoint verify ",
+        ended.err,
+    )
+    assert "Traceback" not in ended.err
+    (command,) = re.findall("look at the others:  hookcore (.*)\n", ended.err)
+    verified = desk.command(*shlex.split(command))
+    assert verified.status == 1
+    assert verified.out.count("whole") == 2

@@ -111,6 +111,18 @@ def test_prune_takes_away_what_is_too_many(desk):
     assert f"{len({6, best})} stay" in done.out
 
 
+def test_prune_does_not_guess_which_are_the_best(desk):
+    """The run kept none, and so noted of none how good it was."""
+    desk.run(desk.put("helpers.py"), "--epochs", 2)
+    prune = "checkpoint", "prune", "checkpoints/helpers", "--keep-last", 1
+    ended = desk.command(*prune, "--keep-best", 1)
+
+    assert ended.status == 1
+    assert "the run was not asked to keep any" in ended.err
+    assert len(desk.checkpoints("helpers")) == 2
+    assert desk.command(*prune, "--dry-run").status == 0
+
+
 def test_prune_leaves_a_run_alone_that_saves_there(saved):
     from hookcore.snapshot import Hold
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 
 import pytest
 
@@ -17,16 +20,16 @@ def hit(what):
     return "-o", f"striker.hit={what}"
 
 
-@pytest.mark.parametrize(("signal", "status"), [("SIGTERM", -15), ("SIGINT", 130)])
+@pytest.mark.parametrize(("sent", "status"), [("SIGTERM", -15), ("SIGINT", 130)])
 @pytest.mark.parametrize("where", ["step", "batch"])
-def test_a_signal_saves_and_ends_as_bare(desk, where, signal, status):
+def test_a_signal_saves_and_ends_as_bare(desk, where, sent, status):
     name = desk.put("guarded.py")
-    ended = desk.run(*hit(f"{where}/7/{signal}"), name)
+    ended = desk.run(*hit(f"{where}/7/{sent}"), name)
 
     assert ended.status == status
-    assert said(ended, f"{signal}: wrote checkpoints/guarded/epoch-0002-step-00000[78]\n")
+    assert said(ended, f"{sent}: wrote checkpoints/guarded/epoch-0002-step-00000[78]\n")
     assert "trained" not in ended.out
-    assert ("KeyboardInterrupt" in ended.err) == (signal == "SIGINT")
+    assert ("KeyboardInterrupt" in ended.err) == (sent == "SIGINT")
     # one checkpoint for it, not another one for the KeyboardInterrupt
     assert len(desk.checkpoints("guarded")) == 2
     resumed = desk.run("--resume", name)
@@ -42,6 +45,30 @@ def test_a_signal_in_a_loop_over_steps_can_be_resumed_from(desk):
     assert ended.status == -15
     assert said(ended, "SIGTERM: wrote checkpoints/steps/step-00001[56]\n")
     assert desk.run("--resume", name).result == bare.result
+
+
+def test_a_signal_that_comes_during_a_save_waits_for_it(desk, monkeypatch):
+    """Else the process ends, and with it the thread that writes."""
+    import hookcore.snapshot
+
+    stage, write, staged = hookcore.snapshot.stage, hookcore.snapshot.write, []
+
+    def struck(*args):
+        staged.append(stage(*args))
+        if len(staged) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return staged[-1]
+
+    def slow(*args):
+        time.sleep(0.3)
+        return write(*args)
+
+    name = desk.put("guarded.py")
+    monkeypatch.setattr(hookcore.snapshot, "stage", struck)
+    monkeypatch.setattr(hookcore.snapshot, "write", slow)
+
+    assert desk.run(name).status == -15
+    assert desk.checkpoints("guarded") == ["epoch-0001-step-000004", "epoch-0002-step-000008"]
 
 
 def test_the_users_handler_runs_after_the_save(desk):

@@ -76,6 +76,20 @@ def test_a_run_of_another_machine_is_not_written_over(desk):
     assert desk.checkpoints("helpers", "run-2")
 
 
+def test_a_place_whose_name_looks_like_a_pattern(desk):
+    name, there = desk.put("helpers.py"), at(desk, directory=f"file://{desk.folder}/a[1] ü?*")
+    desk.run(*there, name, "--epochs", 1)
+    shutil.rmtree(desk.folder / "checkpoints")
+    resumed = desk.run("--resume-mode", "must", *there, name, "--epochs", 2)
+    shutil.rmtree(desk.folder / "checkpoints")
+    another = desk.run(*there, name, "--epochs", 1)
+
+    assert said(resumed, "continues from checkpoints/helpers/epoch-0001")
+    assert said(another, "saves each epoch .*in checkpoints/helpers")
+    assert desk.checkpoints("helpers", "run-2")
+    assert len(list((desk.folder / "a[1] ü?*").glob("*/manifest.json"))) == 2
+
+
 def test_a_copy_that_fails_is_said_and_the_checkpoint_is_kept(desk, monkeypatch):
     from hookcore_checkpoint.mirror import Mirror
 

@@ -165,6 +165,16 @@ def test_a_directory_that_was_named(desk, place):
     assert said(ended, "(?s)checkpoint.directory = .*nothing can be saved there.*name another")
 
 
+@pytest.mark.parametrize("place", ["~no one/ü [1]*", "a/../b c"])
+def test_a_directory_with_an_odd_name(desk, place):
+    """A ``~`` that names nobody's home is a name like any other, as in a shell."""
+    name = desk.put("helpers.py")
+    desk.run(*option(directory=place), name, "--epochs", 1)
+    ended = desk.run("--resume-mode", "must", *option(directory=place), name, "--epochs", 2)
+
+    assert said(ended, re.escape(f"continues from {place}/epoch-0001-step-000006"))
+
+
 def test_the_default_directory(desk):
     name = desk.put("helpers.py")
     bare = desk.bare(name)
