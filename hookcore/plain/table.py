@@ -46,6 +46,7 @@ class Site:
         mentions: Names in the iterable expression, or in a ``while``'s condition.
         names: Names that its tail shows and that a restore may bind; none at module level.
         free: Names of enclosing functions that its tail shows too; they cannot be bound.
+        has_tail: Whether it has one: not in a comprehension, nor where code may be compiled.
         bindings: Ids of the assignments whose innermost loop it is.
         role_comment: ``epoch``, ``batch``, ``validation`` or ``ignore``, from a comment.
         breaks: Whether a ``break`` leaves it.
@@ -70,6 +71,7 @@ class Site:
     mentions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
+    has_tail: bool = False
     bindings: tuple[int, ...] = ()
     role_comment: str | None = None
     breaks: bool = False
@@ -81,6 +83,11 @@ class Site:
     def module_level(self) -> bool:
         """Whether its names are the module's globals."""
         return self.scope == "<module>"
+
+    @property
+    def shows(self) -> bool:
+        """Whether there are names that its tail shows."""
+        return bool(self.names or self.free)
 
     @property
     def where(self) -> str:

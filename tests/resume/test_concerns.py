@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import hookcore  # noqa: E402
 import hookcore.plain  # noqa: E402
 from hookcore.errors import Concern  # noqa: E402
 
@@ -322,21 +323,23 @@ def test_a_remedy_that_is_taken_has_the_loop_taken_up(bench, check, keeper, why)
     check(filled(after))
 
 
+PLUGIN = "plugins/hookcore-checkpoint/tests/test_remedies.py"
 ELSEWHERE = {
     "see:  hookcore explain": "tests/explain",
-    "it is from the next epoch on; this one is continued at its end": "test_shapes.py",
-    "instrument() the function that holds the loop over epochs": "tests/plain",
-    "run the script with hookcore run": "tests/plain",
-    "move it into a function, or to the top of the script": "tests/plain",
-    "call iter() of the DataLoader inside the run": "an iterator made before the run",
-    "take every batch of the pass": "REMEDIES",
-    "make the DataLoader before the loop over epochs": "REMEDIES",
-    "mend its state_dict": "REMEDIES",
-    "hand it to the function that holds the loop": "test_loaders.py",
-    "keep no more there than a few numbers or texts": "test_copies.py",
-    "begin the DataLoader's first pass inside the run": "test_loaders.py",
-    "have its state_dict give plain values and tensors": "test_stateful.py",
+    "it is from the next epoch on; this one is continued at its end": "tests/resume/test_shapes.py",
+    "instrument() the function that holds the loop over epochs": PLUGIN,
+    "run the script with hookcore run": PLUGIN,
+    "move it into a function, or to the top of the script": PLUGIN,
+    "call iter() of the DataLoader inside the run": PLUGIN,
+    "take every batch of the pass": "tests/resume/test_concerns.py",
+    "make the DataLoader before the loop over epochs": "tests/resume/test_concerns.py",
+    "mend its state_dict": "tests/resume/test_concerns.py",
+    "hand it to the function that holds the loop": "tests/resume/test_loaders.py",
+    "keep no more there than a few numbers or texts": "tests/resume/test_copies.py",
+    "begin the DataLoader's first pass inside the run": "tests/resume/test_loaders.py",
+    "have its state_dict give plain values and tensors": "tests/resume/test_stateful.py",
 }
+"""Where those remedies are taken that are not of ``INSIDE``; its own are in test_remedies.py."""
 
 
 def concerns():
@@ -350,6 +353,8 @@ def concerns():
 
 def test_every_concern_has_a_remedy_that_a_test_knows():
     known = [remedy for _, remedy in INSIDE.values()] + list(ELSEWHERE)
+    root = Path(hookcore.__file__).parents[1]
+    assert all((root / place).exists() for place in ELSEWHERE.values())
     found = list(concerns())
     assert len(found) > 20
     for file, (_, remedy) in found:

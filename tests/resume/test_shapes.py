@@ -8,6 +8,36 @@ pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fewer_objects")]
 
 BY_HAND = "a model trained by hand"
 SHAPES = {
+    "no variables of its own": """
+    model, optimizer = make()
+    STATE = {"epoch": 0, "batch": 0, "losses": []}
+
+    def train():
+        while STATE["epoch"] < 3:
+            STATE["batch"] = 0
+            batches()
+            STATE["epoch"] += 1
+        return STATE["losses"], total(model)
+
+    def batches():
+        while STATE["batch"] < 3:
+            STATE["losses"].append(update(model, optimizer, torch.rand(4, 3)))
+            STATE["batch"] += 1
+    """,
+    "those of the function around alone": """
+    def train():
+        model, optimizer = make()
+        state, losses = [3, 0], []
+        def run():
+            while state[0]:
+                state[1] = 3
+                while state[1]:
+                    losses.append(update(model, optimizer, torch.rand(4, 3)))
+                    state[1] -= 1
+                state[0] -= 1
+        run()
+        return losses, total(model)
+    """,
     "two levels": """
     def train():
         model, optimizer = make()

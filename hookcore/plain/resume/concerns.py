@@ -94,7 +94,8 @@ def concern_of_pass(feed: Feed) -> Concern | None:
         if loader.num_workers and loader.persistent_workers:
             return Concern(
                 f"the workers that read the stream {name} are kept from epoch to epoch",
-                "leave persistent_workers at False, or give it state_dict and load_state_dict",
+                "leave persistent_workers at False, or give it state_dict and load_state_dict, and "
+                "read it by a StatefulDataLoader of torchdata",
             )
         if feed.draws:
             return Concern(

@@ -97,12 +97,12 @@ class Heads:
         roles = host.recognition.roles
         if roles is None:
             return
-        if roles.outer.site.names:
+        if roles.outer.site.shows:
             self._show(roles.outer)
         batch = next((loop for loop in reversed(host.stack) if loop.role == "batch"), None)
         # Asked for in mid-batch, or at its head for the next one.
         near = batch is not None and (host.life.in_batch or self.at is batch)
-        if batch is not None and near and batch.site.names:
+        if batch is not None and near and batch.site.shows:
             self._show(batch)
 
     def capture(self, reason: str) -> Any:
@@ -117,7 +117,7 @@ class Heads:
             return state.capture(host, loop, {}, reason)
         site = loop.site
         names = self.names or host.shown.take(site.id)
-        if site.names and not names and site.id not in self._asked:
+        if site.shows and not names and site.id not in self._asked:
             self._asked.add(site.id)
             self._show(loop)
             return None

@@ -300,7 +300,7 @@ def concern_of(host: Plain, loop: Loop) -> Concern | None:
         return Concern(
             f"the loop at {site.where} is a comprehension", "write it as a for statement"
         )
-    if not site.module_level and not site.names:
+    if not site.has_tail:
         return Concern(
             f"the loop at {site.where} stands where its variables cannot be restored",
             "move it into a function, or to the top of the script",

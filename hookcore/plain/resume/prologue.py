@@ -150,7 +150,7 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
         return made
     reach = Reach({} if site.module_level else names, site.module, table.beside(site.path))
     constants = Constants(site)
-    made.seen = site.module_level or bool(names)
+    made.seen = site.module_level or bool(names) or not site.shows
     owned = {
         memory(tensor)
         for thing in reach.objects.values()
@@ -168,8 +168,8 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
     settings = {path: settings_of(thing) for path, thing in reach.objects.items()}
     made.settings = {path: state for path, state in settings.items() if state is not None}
     made.made = made_by(reach, constants)
-    made.concern, _ = left_out(reach, constants)
     anew = constants.anew(goes_on=True)
+    made.concern, _ = left_out(reach, constants, anew)
     made.concern = made.concern or rebuilt(reach, host.heads.parts, site.scope, anew)
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,7 @@ from hookcore.plain.buffers import empty_ones
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.levels import Levels, concern_inside, concern_of
-from hookcore.plain.resume.made import made_by, rebuilt, unmade
+from hookcore.plain.resume.made import made_by, name_of, rebuilt, unmade
 from hookcore.plain.resume.outside import place, without
 from hookcore.plain.resume.reach import GRADIENT, GROUPS, Reach
 from hookcore.plain.resume.turning import place_of
@@ -67,7 +68,11 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
             verdict = Concern(
                 f"no name of the loop leads to {lost[0]}", "keep it in a variable, or on self"
             )
-        stateful, notes = left_out(reach, levels.constants if verdict is None else None)
+        if verdict is None:
+            anew = Constants(site).anew(goes_on=False)
+            stateful, notes = left_out(reach, levels.constants, anew)
+        else:
+            stateful, notes = left_out(reach, None)
         known = host.heads.parts
         verdict = verdict or stateful or rebuilt(reach, known, site.scope, levels.anew)
     records: list[dict[str, Any]] = []
@@ -176,19 +181,30 @@ def class_name(thing: Any) -> str:
     return f"{type(thing).__module__}:{type(thing).__qualname__}"
 
 
-def left_out(reach: Reach, constants: Constants | None) -> tuple[Concern | None, list[str]]:
-    """What could not be taken: why nobody can resume without it, and what is only left out."""
+def left_out(
+    reach: Reach, constants: Constants | None, anew: Collection[str] = ()
+) -> tuple[Concern | None, list[str]]:
+    """What could not be taken: why nobody can resume without it, and what is only left out.
+
+    Args:
+        reach: What the loop's names lead to.
+        constants: Tells what the loop can have to do with.
+        anew: Names that it binds before it reads them.
+    """
     verdict: Concern | None = None if constants is None else unmade(reach, constants)
     notes = []
     for path, value in reach.unknown.items():
         if constants is not None and not constants.concerns(path):
+            continue
+        if name_of(path) in anew:
             continue
         module = type(value).__module__
         kind = f"{module}.{type(value).__qualname__}"
         if hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
             verdict = verdict or Concern(
                 f"{path} is a {kind}, whose place cannot be saved",
-                "make it a list, or anew in each epoch, or give it state_dict and load_state_dict",
+                "make it a list, or give it state_dict and load_state_dict, or make it anew in "
+                "each epoch and save at the ends of epochs",
             )
         elif module.partition(".")[0] not in _NO_STATE:
             notes.append(f"{path}, a {kind}, is left as the script makes it")

@@ -281,6 +281,7 @@ class Transformer:
         self, frame: _Frame, node: ast.For | ast.While, loop: _Loop, site: table.Site
     ) -> loops.Tail:
         new = Snippets(loops.place(node))
+        site.has_tail = True
         if frame.function is None:
             reads = [new.do("see_globals", new.constant(site.id))]
             return loops.Tail(reads, new.write_back(site.id, (), ()))
