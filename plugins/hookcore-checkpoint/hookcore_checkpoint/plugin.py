@@ -18,7 +18,8 @@ from hookcore_checkpoint.cadence import Cadence, Schedule, each, plan
 from hookcore_checkpoint.clock import Clock
 from hookcore_checkpoint.mirror import Mirror, is_url
 from hookcore_checkpoint.requests import Requests
-from hookcore_checkpoint.writer import Writer
+from hookcore_checkpoint.values import Values
+from hookcore_checkpoint.writer import LABEL, Writer
 
 if TYPE_CHECKING:
     from hookcore.snapshot import Snapshot
@@ -83,7 +84,7 @@ class Checkpoint:
         self._clock = Clock(0, lambda: None)
         self._requests: Requests | None = None
         self._watch = Watch(Monitor(self.monitor, self.mode), self.name, self.wait_epochs)
-        self._value: float | None = None  # of the monitor, arrived since the last checkpoint
+        self._values = Values()
         self._off = False
         self._awaited: int | None = None  # the fit that a resume goes on with
         self._asked_at = -1
@@ -140,6 +141,7 @@ class Checkpoint:
         if found is not None and run.resume != "weights":
             if not self._off:
                 self._writer.join(*found)
+                self._values.late.update(found[1].position.get(LABEL, {}).get("late", {}))
             self._awaited = found[1].position["fit"]
         else:
             mirror = self._writer.mirror
@@ -180,7 +182,7 @@ class Checkpoint:
     def on_train_start(self, run: Run, fit: Fit) -> None:
         """The loop is known: what can be saved of it, and when."""
         self._watch.start(run)
-        self._value = None
+        self._values.start()
         self._listen_no_more()
         self._schedule = plan(self._cadence, has_epochs=fit.has_epochs, step=fit.step)
         self._check(run, resume.too_little_room(self._writer.place or self._writer.base, fit))
@@ -200,9 +202,10 @@ class Checkpoint:
             self._requests.start()
 
     @hookimpl
-    def on_resume(self) -> None:
+    def on_resume(self, fit: Fit) -> None:
         """Everything is back: what is trained from now on is new."""
         self._awaited = None
+        self._saved_at = fit.index, fit.step, fit.batches
         if self._loaded is not None:
             self._watch.load_state_dict(self._loaded["watch"])
 
@@ -220,7 +223,7 @@ class Checkpoint:
     def on_epoch_end(self, run: Run, fit: Fit, how: str) -> None:
         """Save what is finished."""
         if self.keep_best:
-            self._arrived(self._watch.epoch_ended(run, fit, how))
+            self._arrived(fit, self._watch.epoch_ended(run, fit, how))
         due = self._schedule.epoch_due(fit.epochs_done, fit.total_epochs)
         if due and how == "finished" and not fit.replaying:
             self._ask(run, each(self._schedule.epochs, "epoch"))
@@ -244,18 +247,21 @@ class Checkpoint:
         self, run: Run, fit: Fit | None, metrics: Mapping[str, float], source: str
     ) -> None:
         """Heard only with ``keep_best``."""
-        self._arrived(self._watch.log(run, fit, metrics, source))
+        self._arrived(fit, self._watch.log(run, fit, metrics, source))
 
     @hookimpl
     def on_validation_start(self, run: Run, fit: Fit) -> None:
         """Heard only with ``keep_best``."""
-        self._arrived(self._watch.validation_started(run, fit))
+        self._arrived(fit, self._watch.validation_started(run, fit))
 
     @hookimpl
     def on_validation_end(self, run: Run, fit: Fit, metrics: Mapping[str, float]) -> None:
         """Loops without epochs are saved now."""
         if self.keep_best:
-            self._arrived(self._watch.validation_ended(run, fit, metrics))
+            value = self._watch.validation_ended(run, fit, metrics)
+            if value is None:
+                self._values.measured(fit.step)
+            self._arrived(fit, value)
         if self._schedule.validation_due(fit.validations) and not fit.replaying:
             self._ask(run, each(self._schedule.validations, "validation"))
 
@@ -270,10 +276,12 @@ class Checkpoint:
         self._collect(run)
         kind, reason = snapshot.header.kind, snapshot.header.reason
         name = places.name_of(snapshot.position, kind, has_epochs=fit.has_epochs)
+        value = self._values.take(fit.step, self._saved_step(fit))
         label = {
             "monitor": self._watch.name,
             "mode": self._watch.mode,
-            "value": self._value,
+            "value": value,
+            "late": dict(self._values.late),
             "world_size": run.world_size,
         }
 
@@ -283,12 +291,13 @@ class Checkpoint:
         try:
             self._writer.begin(snapshot, name, label, self._better, done)
         except (HookcoreError, OSError) as error:
+            self._values.give_back(value)
             run.fail(f"the checkpoint was not saved ({reason})\n    {error}")
             return
         if self._foreseen not in (None, self._writer.place):
             taken, mine = (places.shown(p, run.folder) for p in self._places())
             self._once(run, f"another run saves in {taken}: this one saves in {mine}")
-        self._begun, self._begun_value, self._value = reason, self._value, None
+        self._begun, self._begun_value = reason, value
         self._saved_at = fit.index, fit.step, fit.batches
         self._schedule.saved(fit.step)
         if kind == "mid-epoch" and self._schedule.next_is_due(fit.step):
@@ -309,11 +318,12 @@ class Checkpoint:
             written = self._writer.collect()
         except (HookcoreError, OSError) as error:
             self._saved_at = None
-            self._value = self._begun_value if self._value is None else self._value
+            self._values.give_back(self._begun_value)
             run.fail(f"the checkpoint was not saved ({reason})\n    {error}")
             return
         if written is None:
             return
+        self._values.keep(written.numbers)
         if not self._is_expected(reason):
             run.say(f"{reason}: wrote {places.shown(written.path, run.folder)}")
         run.saved(written.path)
@@ -362,9 +372,14 @@ class Checkpoint:
             "  name another directory:  -o checkpoint.directory=..."
         )
 
-    def _arrived(self, value: float | None) -> None:
-        if value is not None:
-            self._value = value
+    def _arrived(self, fit: Fit | None, value: float | None) -> None:
+        if value is not None and fit is not None:
+            self._values.arrived(value, fit.step, self._saved_step(fit), self._writer.number)
+
+    def _saved_step(self, fit: Fit) -> int | None:
+        """Optimizer updates at the fit's last checkpoint, or None."""
+        saved = self._saved_at
+        return saved[1] if saved is not None and saved[0] == fit.index else None
 
     def _better(self, new: float, best: float | None) -> bool:
         return better(new, best, self._watch.mode)

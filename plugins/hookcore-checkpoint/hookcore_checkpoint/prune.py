@@ -8,7 +8,7 @@ from typing import Any
 
 from hookcore import SnapshotError
 from hookcore.monitors import better
-from hookcore_checkpoint.retention import Kept, surplus
+from hookcore_checkpoint.retention import kept, surplus
 from hookcore_checkpoint.writer import labelled
 
 
@@ -61,21 +61,12 @@ def _series(label: dict[str, Any]) -> str:
 def _surplus(series: list[Any], keep_last: int, keep_best: int) -> list[Path]:
     newest = max((label for _, _, label in series), key=lambda label: label.get("number", 0))
     monitor, mode = newest.get("monitor"), newest.get("mode", "min")
-    kept = [
-        Kept(
-            path,
-            label.get("number", 0),
-            about.header.kind,
-            about.position.get("fit", 0),
-            label.get("value") if label.get("monitor") == monitor else None,
-        )
-        for path, about, label in series
-    ]
-    if keep_best and all(one.value is None for one in kept):
+    here = kept(series, monitor)
+    if keep_best and all(one.value is None for one in here):
         raise SnapshotError(
             f"nothing was taken away from {series[0][0].parent}",
             "which are the best is not known there: the run was not asked to keep any",
             "leave out --keep-best     in a run:  -o checkpoint.keep_best=1",
         )
-    over = surplus(kept, keep_last, keep_best, lambda new, old: better(new, old, mode))
+    over = surplus(here, keep_last, keep_best, lambda new, old: better(new, old, mode))
     return [one.key for one in over]

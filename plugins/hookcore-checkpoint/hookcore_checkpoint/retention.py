@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hookcore_checkpoint.places import RESUMABLE
+
+if TYPE_CHECKING:
+    from hookcore.snapshot import Manifest
 
 
 @attrs.frozen
@@ -28,6 +31,29 @@ class Kept:
     kind: str = "epoch"
     fit: int = 0
     value: float | None = None
+
+
+def kept(found: Iterable[tuple[Any, Manifest, dict[str, Any]]], monitor: str | None) -> list[Kept]:
+    """Checkpoints as they are here, each with its value; a later one may tell it.
+
+    Args:
+        found: Folder, manifest and label of each.
+        monitor: The metric that counts; values of others do not.
+    """
+    found = sorted(found, key=lambda one: one[2].get("number", 0))
+    late: dict[int, float] = {}
+    for _, _, label in found:
+        late |= label.get("late", {}) if label.get("monitor") == monitor else {}
+    return [
+        Kept(
+            path,
+            number := label.get("number", 0),
+            about.header.kind,
+            about.position.get("fit", 0),
+            late.get(number, label.get("value") if label.get("monitor") == monitor else None),
+        )
+        for path, about, label in found
+    ]
 
 
 Better = Callable[[float, float | None], bool]

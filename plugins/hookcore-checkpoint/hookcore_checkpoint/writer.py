@@ -13,7 +13,7 @@ import attrs
 from hookcore import SnapshotError, UsageError
 from hookcore_checkpoint import places
 from hookcore_checkpoint.mirror import Mirror
-from hookcore_checkpoint.retention import Better, Kept, best, surplus
+from hookcore_checkpoint.retention import Better, Kept, best, kept, surplus
 
 if TYPE_CHECKING:
     from hookcore.snapshot import Hold, Job, Manifest, Memory, Snapshot, Staged
@@ -30,12 +30,14 @@ class Written:
         path: Its folder.
         best: The best of each fit that is there now.
         left: Why something that was too much could not be taken away.
+        numbers: Of the run's checkpoints that are there now.
         lost: Why it is not at the URL where a copy of it should be, or None.
     """
 
     path: Path
     best: dict[int, Kept]
     left: list[str]
+    numbers: frozenset[int] = frozenset()
     lost: str | None = None
 
 
@@ -59,6 +61,7 @@ class Writer:
         series: Of the run.
         written: How many were written.
         last: The last one.
+        number: Of the one that was begun last, or is continued from.
         best: The best one of each fit that is there.
     """
 
@@ -70,8 +73,9 @@ class Writer:
     series: str = attrs.field(factory=lambda: uuid.uuid4().hex[:12])
     written: int = 0
     last: Path | None = None
+    number: int | None = None
     best: dict[int, Kept] = attrs.field(factory=dict)
-    _number: int | None = None
+    _highest: int | None = None
     _hold: Hold | None = None
     _memory: Memory | None = None
     _staged: Staged | None = None
@@ -95,7 +99,9 @@ class Writer:
                 "wait for it to end, or end it     start another run:  leave out --resume",
             ) from None
         self.place = path.parent
-        self.series = snapshot.position.get(LABEL, {}).get("series", self.series)
+        label = snapshot.position.get(LABEL, {})
+        self.series = label.get("series", self.series)
+        self.number = label.get("number")
         self.clean()
 
     @property
@@ -131,15 +137,15 @@ class Writer:
         if self.place is None:
             taken = () if self.mirror is None else self.mirror.runs()
             self.place, self._hold = places.claim(self.base, taken)
-        if self._number is None:
-            self._number = self._last_number(self.place)
+        if self._highest is None:
+            self._highest = self._last_number(self.place)
         if self._memory is None:
             self._memory = Memory()
-        number = self._number + 1
+        number = self._highest + 1
         label = {"series": self.series, "number": number, **label}
         labelled = attrs.evolve(snapshot, position={**snapshot.position, LABEL: label})
         self._staged = staged = stage(labelled, self._memory)
-        self._number = number
+        self._highest = self.number = number
         folder = self.place / name
         resumable = snapshot.header.kind in places.RESUMABLE
         monitor = label["monitor"]
@@ -197,25 +203,20 @@ class Writer:
                 self.mirror.send(path, self.base)
             except SnapshotError as error:
                 lost = str(error)
-        found, left = self._tidy(path.parent, monitor, better)
-        return Written(path, found, left, lost)
+        written = Written(path, {}, [], lost=lost)
+        return self._tidy(written, monitor, better)
 
-    def _tidy(
-        self, place: Path, monitor: str | None, better: Better
-    ) -> tuple[dict[int, Kept], list[str]]:
+    def _tidy(self, written: Written, monitor: str | None, better: Better) -> Written:
         """Take away what the user does not want kept, out of what this series has written."""
         if self.keep_last == 0 and not self.keep_best:
-            return {}, []
+            return written
         from hookcore.snapshot import remove
 
-        found = []
-        for path, about, label in self._labelled(place):
-            if label.get("series") == self.series:
-                value = label["value"] if label["monitor"] == monitor else None
-                kind, fit = about.header.kind, about.position["fit"]
-                found.append(Kept(path, label["number"], kind, fit, value))
+        mine = [one for one in self._labelled(written.path.parent) if self._is_mine(one[2])]
+        found = kept(mine, monitor)
+        gone = surplus(found, self.keep_last, self.keep_best, better)
         left = []
-        for one in surplus(found, self.keep_last, self.keep_best, better):
+        for one in gone:
             try:
                 if one.key.exists():
                     remove(one.key)
@@ -225,7 +226,12 @@ class Writer:
                 left.append(str(error))
         fits = {one.fit for one in found} if self.keep_best else ()
         tops = {fit: best([o for o in found if o.fit == fit], 1, better) for fit in fits}
-        return {fit: top[0] for fit, top in tops.items() if top}, left
+        there = {one.number for one in found} - {one.number for one in gone}
+        best_ones = {fit: top[0] for fit, top in tops.items() if top}
+        return attrs.evolve(written, best=best_ones, left=left, numbers=frozenset(there))
+
+    def _is_mine(self, label: dict[str, Any]) -> bool:
+        return bool(label.get("series") == self.series)
 
     def _labelled(self, place: Path) -> list[tuple[Path, Manifest, dict[str, Any]]]:
         """Those here, and those that another machine has copied to the URL and are not here."""
@@ -243,7 +249,7 @@ class Writer:
     def _last_number(self, place: Path) -> int:
         self.clean()
         labels = (label for _, _, label in self._labelled(place))
-        return max((n["number"] for n in labels if n.get("series") == self.series), default=0)
+        return max((label["number"] for label in labels if self._is_mine(label)), default=0)
 
 
 def labelled(place: Path) -> list[tuple[Path, Manifest, dict[str, Any]]]:
