@@ -124,6 +124,15 @@ def test_a_name_that_tells_nothing_needs_a_mode():
         monitor.check("earlystop")
 
 
+def test_missing_does_not_offer_the_name_itself():
+    """A variable of the batches is there, and counts for nothing."""
+    error = Monitor("loss").missing("checkpoint", ["loss", "val_loss"], "the first epoch")
+
+    assert "no value of it has arrived" in error.what
+    assert "read at a display's rate" in error.why
+    assert error.way_out == "log it:  hookcore.log(loss=...)\nname one of the others:  val_loss"
+
+
 def test_missing_names_what_there_is():
     """The nearest name first, all of them, and how to wait."""
     error = Monitor("val_los").missing("lr", ["train_loss", "val_loss"], "the first validation")

@@ -100,9 +100,18 @@ class Monitor:
             when: What is over, such as ``"the first validation"``.
         """
         there = list(names)
+        slug = re.sub(r"\W+", "_", self.name)
+        if self.name in there:
+            others = ", ".join(name for name in there if name != self.name)
+            return UsageError(
+                f"{plugin}.monitor = {self.name!r}: {when} is over, and no value of it has arrived",
+                "the batches bind it, and their variables are read at a display's rate: no "
+                "decision may depend on that",
+                f"log it:  hookcore.log({slug}=...)\n"
+                f"name one of the others:  {others or 'there are none'}",
+            )
         ends = [name for name in there if name.rpartition(".")[2] == self.name]
         near = f"did you mean {ends[0]!r}?" if ends else nearest(self.name, there)
-        slug = re.sub(r"\W+", "_", self.name)
         return UsageError(
             f"{plugin}.monitor = {self.name!r}: {when} is over, and no such value has arrived",
             f"there are: {', '.join(there) or 'no metrics at all'}",
