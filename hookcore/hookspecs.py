@@ -478,6 +478,9 @@ class Hookspecs:
     def on_resume(self, run: Run, fit: Fit, position: Mapping[str, Any]) -> None:
         """State has been restored and the loop goes on. Fires right after on_train_start.
 
+        Of a training that had come to its end nothing else fires but its ``on_train_end``, so that
+        what is done then is done again.
+
         Args:
             run: The run.
             fit: The fit, counters restored.

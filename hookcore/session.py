@@ -194,7 +194,7 @@ class Session:
     def _ending(self, how: How) -> str:
         run = self.run
         fit = run.fit
-        if fit is None and run.complete:
+        if run.complete:
             return "nothing was left to train: the checkpoint is of the training's end"
         if fit is None:
             return "no training loop was recognised (see: hookcore explain)"

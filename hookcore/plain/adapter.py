@@ -363,8 +363,8 @@ class Plain:
         self._unwind_above(loop, "broke" if how in ("finished", "stopped") else how)
         self.stack.pop()
         if self.pending is not None and loop is self._resumed:
-            self.pending.over(self.run)  # no fit began: its last iteration was the last of all
-            self.pending = None
+            pending, self.pending = self.pending, None
+            self.recognition.over(pending, loop, how)  # its last iteration was the last of all
         recognition = self.recognition
         roles = recognition.roles
         if roles is not None and loop is roles.outer and not recognition.by_call:

@@ -17,6 +17,7 @@ from hookcore.plain.sites import (
 )
 
 if TYPE_CHECKING:
+    from hookcore.hookspecs import How
     from hookcore.plain.adapter import Plain
     from hookcore.plain.resume.pending import Pending
     from hookcore.training import Fit
@@ -192,6 +193,29 @@ class Recognition:
         finally:
             loop.inside = False
 
+    def over(self, pending: Pending, loop: Loop, how: How) -> None:
+        """A checkpoint of the training's end is back: its fit goes on, and ends at once.
+
+        Args:
+            pending: The checkpoint.
+            loop: The fit's outermost loop, which has ended.
+            how: How it was left.
+        """
+        host, life = self._host, self._host.life
+        host.run.fits = pending.position["fit"]
+        fit = life.new_fit()
+        fit.has_epochs = pending.position["epochs_done"] > 0
+        fit.total_epochs = loop.total if fit.has_epochs else None
+        fit.models = pending.live("models")
+        fit.optimizers = pending.live("optimizers")
+        pending.count(fit)
+        host.run.complete = True
+        life.start_fit(fit)
+        pending.fit_began(fit)
+        life.end_fit(how)
+        host.fit_ended()
+        life.leave_signals()
+
     def _start(self, fit: Fit, roles: Roles, *, in_batch: bool) -> None:
         """Start the fit and deliver every iteration since its loops were entered, in order."""
         host, life = self._host, self._host.life
@@ -204,6 +228,7 @@ class Recognition:
             host.pending = None
         elif host.pending is not None:
             host.pending.missed(fit)
+        host.run.complete = False
         life.start_fit(fit)
         if resumed is not None:
             resumed.fit_began(fit)

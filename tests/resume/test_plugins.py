@@ -167,3 +167,30 @@ def test_who_wants_each_nth_event_gets_the_same_ones(bench, keeper, heads):
         again = bench.call(keeper(start=copy.deepcopy(saved[number])), plugins=[after])
         assert again.keeper.resumed is not None
         assert after.seen == whole.seen[whole.at[number] :], number
+
+
+def test_a_training_that_had_ended_ends_again(bench, keeper):
+    """What a plugin does at its end is done again: the best weights are put back."""
+
+    class Told(keeper):
+        @hookcore.hookimpl
+        def on_train_start(self, fit):
+            self.events.append("start")
+
+        @hookcore.hookimpl
+        def on_train_end(self, fit, how):
+            counted = fit.epoch, fit.epochs_done, fit.step, len(fit.models), len(fit.optimizers)
+            self.events.append((*counted, how))
+
+    bench.load(LOOP)
+    best = earlystop.EarlyStop(patience=9, restore_best=True)
+    whole = bench.call(Told("epochs"), plugins=[best])
+    last = list(whole.keeper.saved.values())[-1]
+    assert whole.result != bench.call().result  # the best weights are not the last ones
+    best = earlystop.EarlyStop(patience=9, restore_best=True)
+    again = bench.call(Told(start=copy.deepcopy(last)), plugins=[best])
+
+    assert again.keeper.events == ["start", (5, 6, 24, 1, 1, "finished")]
+    assert again.keeper.events[-1] == whole.keeper.events[-1]
+    assert again.keeper.resumed is not None
+    assert again.result == whole.result

@@ -60,6 +60,7 @@ class Pending:
         self._anew: collections.defaultdict[int, frozenset[str]]
         self._anew = collections.defaultdict(frozenset)  # names that a level binds before it reads
         self._around: dict[str, Any] = {}
+        self._live: dict[str, Any] = {}
         self._checked: set[str] = set()
         self._origin: dict[str, Any] | None = None
         self._kept = weakref.WeakSet[Any]()  # loaders that were there before the loop went on
@@ -200,10 +201,10 @@ class Pending:
         if snapshot.levels and self._host.taps is not None:
             back.passes(self._host.taps.feeds, snapshot.levels[-1])
         back.generators(snapshot.rng["generators"])
-        if len(self._levels) > 1:
-            wanted = [live.get(path) for path in self.position.get("optimizers", ())]
-            found = [thing for thing in wanted if thing is not None]
-            self.optimizer = found[0] if found else None
+        self._live = live
+        optimizers = self.live("optimizers")
+        if len(self._levels) > 1 and optimizers:
+            self.optimizer = optimizers[0]
 
     def went_back(self, loop: Loop) -> bool:
         """At a head: whether it is one of the snapshot's. Random states come last."""
@@ -327,10 +328,14 @@ class Pending:
         if fit.index >= self.position["fit"]:
             raise UsageError("this checkpoint belongs to another run", self._unreached, FRESH)
 
-    def over(self, run: Run) -> None:
-        """Its loop is over, and nothing of it was left to train; other fits may follow."""
-        run.complete = True
-        run.fits = self.position["fit"] + 1
+    def live(self, group: str) -> tuple[Any, ...]:
+        """The fit's objects, once everything is back.
+
+        Args:
+            group: ``"models"`` or ``"optimizers"``.
+        """
+        found = (self._live.get(path) for path in self.position.get(group, ()))
+        return tuple(thing for thing in found if thing is not None)
 
     def ended(self, run: Run) -> None:
         """The run is over, and no fit has taken the checkpoint."""

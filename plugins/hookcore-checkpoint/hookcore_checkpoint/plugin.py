@@ -186,7 +186,7 @@ class Checkpoint:
         self._listen_no_more()
         self._schedule = plan(self._cadence, has_epochs=fit.has_epochs, step=fit.step)
         self._check(run, resume.too_little_room(self._writer.place or self._writer.base, fit))
-        verdict = self._verdict = run.capture_verdict()
+        verdict = self._verdict = None if run.complete else run.capture_verdict()
         if verdict is not None and not self._off:
             self._once(run, f"checkpoints can be used, but not resumed from: {verdict.lines}")
         elif (self.every_n_steps or self.every_n_seconds) and not self._off:
@@ -208,6 +208,8 @@ class Checkpoint:
         self._saved_at = fit.index, fit.step, fit.batches
         if self._loaded is not None:
             self._watch.load_state_dict(self._loaded["watch"])
+        if self.keep_best and not self._off:
+            self._writer.look(self._watch.name, self._better)
 
     @hookimpl
     def on_train_end(self, run: Run, fit: Fit, how: str) -> None:

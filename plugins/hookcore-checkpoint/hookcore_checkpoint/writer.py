@@ -104,6 +104,12 @@ class Writer:
         self.number = label.get("number")
         self.clean()
 
+    def look(self, monitor: str | None, better: Better) -> None:
+        """Find the best ones of the run that is continued."""
+        assert self.place is not None
+        mine = [one for one in self._labelled(self.place) if self._is_mine(one[2])]
+        self.best = self._tops(kept(mine, monitor), better)
+
     @property
     def underway(self) -> bool:
         """Whether a checkpoint is being written; a forked child has no part in it."""
@@ -224,11 +230,15 @@ class Writer:
                     self.mirror.remove(one.key, self.base)
             except SnapshotError as error:
                 left.append(str(error))
-        fits = {one.fit for one in found} if self.keep_best else ()
-        tops = {fit: best([o for o in found if o.fit == fit], 1, better) for fit in fits}
         there = {one.number for one in found} - {one.number for one in gone}
-        best_ones = {fit: top[0] for fit, top in tops.items() if top}
-        return attrs.evolve(written, best=best_ones, left=left, numbers=frozenset(there))
+        tops = self._tops(found, better) if self.keep_best else {}
+        return attrs.evolve(written, best=tops, left=left, numbers=frozenset(there))
+
+    def _tops(self, found: list[Kept], better: Better) -> dict[int, Kept]:
+        """The best one of each fit."""
+        fits = {one.fit for one in found}
+        tops = {fit: best([o for o in found if o.fit == fit], 1, better) for fit in fits}
+        return {fit: top[0] for fit, top in tops.items() if top}
 
     def _is_mine(self, label: dict[str, Any]) -> bool:
         return bool(label.get("series") == self.series)

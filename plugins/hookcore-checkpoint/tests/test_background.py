@@ -204,6 +204,18 @@ def test_the_best_weights_are_put_back_at_the_end(desk):
     assert "keep one:  -o checkpoint.keep_best=1" in refused.err
 
 
+def test_the_best_weights_are_put_back_after_a_resume_of_the_end_too(desk):
+    """The run was killed behind its loop: what follows the loop gets the same weights again."""
+    name = desk.put("worse.py", WORSE)
+    desk.run(*best, *option(load_best="yes"), name)
+    ended = desk.run("--resume", *best, *option(load_best="yes"), name)
+
+    assert (ended.status, ended.out) == (0, "-3.0\n")
+    assert "nothing was left to train" in ended.err
+    assert "the best (val_loss 1):  checkpoints/worse/epoch-0003-step-000003" in ended.err
+    assert "not resumed from" not in ended.err
+
+
 def test_best_weights_that_cannot_be_read_any_more_are_named(desk):
     name = desk.put("worse.py", WORSE)
     place = "checkpoints/worse/epoch-0003-step-000003"
