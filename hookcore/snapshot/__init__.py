@@ -30,9 +30,8 @@ before the first step rather than at the first save::
 
     encodable(history, "history")               # None, or "history[3].model: <class 'Model'>"
 
-Lists, dictionaries and tensors that are shared come back shared. Left out: autograd graphs, memory
-that an array shares with a tensor, and the order in which a set was grown (the order it is walked
-in is kept).
+Lists, dictionaries, tensors and arrays that are shared come back shared. Left out: autograd graphs,
+and the order in which a set was grown (the order it is walked in is kept).
 
     check_directory(path, needed)   why saving there will fail, before the first step
     list_checkpoints(path)          newest first, the bad ones with the reason

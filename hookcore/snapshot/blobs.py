@@ -89,6 +89,8 @@ class BlobWriter:
             for record in stretch.records:
                 record["offset"] -= low
                 record["blob"] = number
+                if len(stretch.records) > 1:
+                    record["shared"] = True
             blobs[str(number)] = self._take(stretch.storage, low, stretch.high)
         return blobs
 

@@ -167,17 +167,24 @@ def _flat(array: Any) -> torch.Tensor:
     flat = array.ravel(order="K" if whole else "C")
     if not flat.flags.writeable:
         flat = flat.copy()  # torch warns of memory that it must not write to
+    base = flat.base
+    if type(base) is type(flat) and base.flags.c_contiguous and base.flags.writeable:
+        # As a part of what it is a view of, with which it shares its memory when it is read.
+        start = flat.ctypes.data - base.ctypes.data
+        return torch.from_numpy(base.reshape(-1).view("u1"))[start : start + flat.nbytes]
     return torch.from_numpy(flat.view("u1"))
 
 
 def unpack_array(decoder: Decoder, body: dict[str, Json]) -> Any:
-    """The array again, with memory of its own."""
+    """The array again; its memory is another's only where it was."""
     numpy, dtype, shape = _numpy(), _dtype(body["dtype"]), tuple(body["size"])
     order = "F" if body.get("order") == "F" else "C"
     if "bytes" in body:
         where = {**body["bytes"], "size": [body["count"]], "stride": [1]}
         flat = decoder.blobs.lay(where, torch.uint8).numpy()
-        array = numpy.ndarray(shape, dtype, buffer=flat, order=order).copy(order=order)
+        array = numpy.ndarray(shape, dtype, buffer=flat, order=order)
+        if not body["bytes"].get("shared"):
+            array = array.copy(order=order)
     else:
         array = numpy.zeros(shape, dtype, order=order)
     array.flags.writeable = not body.get("readonly", False)

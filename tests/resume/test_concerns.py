@@ -168,6 +168,14 @@ INSIDE = {
         ),
         "make it a list",
     ),
+    "lies in too many objects within objects": (
+        two_levels(
+            top="class Node:\n    def __init__(self, inner): self.inner = inner",
+            setup="head = None\n    for _ in range(40): head = Node(head)",
+            inside="losses.append(0.5 if head.inner else 1.0)",
+        ),
+        "keep them in a list, or in a dictionary",
+    ),
     "the loop binds scale to a function, which no checkpoint can make again": (
         two_levels(
             setup="scale = lambda x: x",

@@ -149,6 +149,13 @@ def assigned(files: Iterable[table.File]) -> frozenset[str]:
     return frozenset(_changed_anywhere(tuple(sorted({f.source for f in files}))).attributes)
 
 
+@lru_cache(maxsize=64)
+def bound_in_loops(source: str) -> frozenset[str]:
+    """Names that a loop of a file binds: what they lead to may have another name before it."""
+    loops = [node for node in ast.walk(parse(source)) if isinstance(node, (ast.For, ast.While))]
+    return frozenset(name for loop in loops for name in _stored(ast.walk(loop)))
+
+
 def immutable(value: Any) -> bool:
     """Whether nothing can change it in place."""
     if type(value) is tuple:
@@ -276,6 +283,8 @@ class _Changes:
         elif isinstance(node, ast.Assign) and _from_numpy(node.value):
             self.exposed.update(name for target in node.targets for name in _last_name(target))
         elif isinstance(node, _SCOPES):
+            if any("cached_property" in _last_name(d) for d in getattr(node, "decorator_list", ())):
+                self.attributes.add(node.name)  # type: ignore[union-attr] # what has one has a name
             body = node.body if isinstance(node.body, list) else [node.body]
             self.used.update(
                 name.id for part in body for name in ast.walk(part) if isinstance(name, ast.Name)

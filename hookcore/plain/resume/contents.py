@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.reading import FEW, home_in
-from hookcore.plain.resume.slots import filled
+from hookcore.plain.resume.slots import filled, space_of
 
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _SENT = {
@@ -96,7 +96,7 @@ class Contents:
             names = [k for k in value if isinstance(k, str) and k.isidentifier()]
             yield from ((name, value[name]) for name in (names if len(value) < FEW else ()))
         else:
-            for name, item in tuple(getattr(value, "__dict__", {}).items()):
+            for name, item in tuple(space_of(value).items()):
                 if own or not (_is_plain(item) or _is_small(item)):
                     yield name, item
 

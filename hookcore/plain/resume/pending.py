@@ -13,7 +13,7 @@ from hookcore.plain.resume.batches import changed, is_own_change, origin
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.iterators import stand_in
 from hookcore.plain.resume.levels import digests, site_key
-from hookcore.plain.resume.made import name_of
+from hookcore.plain.resume.paths import name_of
 from hookcore.plain.resume.putback import (
     AFRESH,
     FRESH,
@@ -178,6 +178,7 @@ class Pending:
             back.values(level["variables"], snapshot.objects)
             back.iterators(level["iterators"])
             back.generators(level["generators"])
+            back.finish(level.get("made", {}))
             self._around |= {p: reach.objects[p] for p in level["objects"] if p in reach.objects}
         self._put = loop
         self._names = {**names, **back.given}
@@ -201,6 +202,7 @@ class Pending:
         if snapshot.levels and self._host.taps is not None:
             back.passes(self._host.taps.feeds, snapshot.levels[-1])
         back.generators(snapshot.rng["generators"])
+        back.finish(snapshot.position.get("made", {}))
         self._live = live
         optimizers = self.live("optimizers")
         if len(self._levels) > 1 and optimizers:
@@ -364,6 +366,8 @@ class Pending:
         records = {record.name: record for record in self._snapshot.objects}
         taken, left = 0, []
         for model, name in zip(fit.models, self.position["models"], strict=False):
+            if name not in records:
+                continue  # a part of another
             count, misfits = take_weights(model, records[name])
             taken += count
             left += misfits

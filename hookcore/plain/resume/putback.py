@@ -13,11 +13,12 @@ import torch
 from hookcore.errors import UsageError
 from hookcore.plain.buffers import address, make_room, memory, spread
 from hookcore.plain.resume import iterators, rng
-from hookcore.plain.resume.made import make, name_of, place_in
+from hookcore.plain.resume.made import finish, make
 from hookcore.plain.resume.outside import within
+from hookcore.plain.resume.paths import name_of, place_in, unspelled
 from hookcore.plain.resume.reach import GRADIENT, Reach
 from hookcore.plain.resume.refill import Refill
-from hookcore.plain.resume.slots import bind_on
+from hookcore.plain.resume.slots import BY_KEY, bind_on
 from hookcore.plain.resume.state import class_name
 from hookcore.plain.resume.turning import turn_to
 from hookcore.snapshot import home
@@ -185,6 +186,14 @@ class PutBack:
         """
         make(self, self._reach, made)
 
+    def finish(self, made: Mapping[str, Any]) -> None:
+        """The last of it, once everything is back.
+
+        Args:
+            made: What :meth:`made` was given.
+        """
+        finish(self, self._reach, made)
+
     def bind(self, path: str, value: Any) -> bool:
         """Have a path lead to a value; False where there is no place for it."""
         slot = self._reach.slots.get(path)
@@ -217,19 +226,22 @@ class PutBack:
         inside = place_in(path)
         if inside is None:
             return False
-        owner, place = inside
+        owner, text = inside
         empty = self._reach.slots.get(owner)  # or one that holds nothing of the kind yet
         holder = self._reach.owners.get(owner, empty.value if empty is not None else None)
+        if not isinstance(holder, (list, deque, *BY_KEY)):
+            return False
+        try:
+            place = unspelled(text, self._reach.standing)
+        except ValueError:
+            return False
         if isinstance(holder, list) and place == len(holder):
             holder.append(value)
-            return True
-        if isinstance(holder, (list, deque)) and place < len(holder):
+        elif isinstance(holder, BY_KEY) or place < len(holder):
             holder[place] = value
-            return True
-        if isinstance(holder, dict):
-            holder[place] = value
-            return True
-        return False
+        else:
+            return False
+        return True
 
 
 def check_order(iterator: Any, record: Mapping[str, Any]) -> None:

@@ -16,15 +16,18 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
-from hookcore.plain.resume.constants import assigned, touched
+from hookcore.plain.resume.constants import assigned, bound_in_loops, touched
 from hookcore.plain.resume.flat import is_table
+from hookcore.plain.resume.homes import home_of
+from hookcore.plain.resume.paths import name_of, spelled
 from hookcore.plain.resume.slots import (
+    BY_KEY,
     DEFINED,
     Slot,
     attributes,
     behind,
     cannot,
-    home_of,
+    hooks_of,
     kept_on,
     of_user,
     parts_of,
@@ -36,12 +39,12 @@ from hookcore.snapshot import encodable
 GRADIENT = " (gradient)"
 """What follows the path of a tensor whose gradient is kept on its own."""
 
-_DEPTH = 6
+_DEPTH = 32
+"""Objects within objects that are gone through; what lies deeper is told."""
 _MANY = 4096
 """Items of a part of data from which on it is not saved, unless the project's code handles it."""
 
 GROUPS = "param_groups"
-_OF_OPTIMIZERS = ("state", GROUPS, "defaults")
 _SILENT = (
     types.ModuleType, types.BuiltinFunctionType, type, torch.nn.Module, torch.device, torch.dtype,
     DataLoader, torch.utils.data.Dataset, torch.utils.data.Sampler,
@@ -65,9 +68,11 @@ class Reach:
         passes: Running iterators of DataLoaders, by path.
         loaders: DataLoaders, by path.
         unknown: What has no state that could be taken, by path.
+        deep: What lies too deep to be looked at, by path.
         owners: Lists, dictionaries and objects that have such places, by path.
         definitions: Functions and classes, by path.
         same: Paths that lead to what was found at another path, which is its value.
+        parts: Modules inside the objects, by path.
         tensors: Tensors of the user's own that require gradients, by path.
         modules: Names of the modules searched, each with what it holds.
     """
@@ -83,23 +88,35 @@ class Reach:
         self.passes: dict[str, Any] = {}
         self.loaders: dict[str, DataLoader[Any]] = {}
         self.unknown: dict[str, Any] = {}
+        self.deep: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}
         self.same: dict[str, str] = {}
         self.definitions: dict[str, Any] = {}
+        self.parts: dict[str, torch.nn.Module] = {}
         self.tensors: dict[str, torch.Tensor] = {}
         self.modules: dict[str, dict[str, Any]] = {}
         self._seen: dict[int, tuple[Any, str]] = {}
         files = tuple(files)
         self._project = dict.fromkeys((frame_module, *(file.module for file in files)))
         self._touched, self._assigned = touched(files), assigned(files)
+        # What they lead to mostly has a name of its own, by which it is found in the next run, too.
+        self._bound = frozenset().union(*(bound_in_loops(file.source) for file in files))
+        self._inside: dict[int, str] = {}
         self._in_data = 0
-        for name, value in names.items():
-            self._visit(Slot(name, value, None), _DEPTH)
+        self._waiting: list[tuple[Slot, int, int]] = []
+        self._all_known = False
+        for name in self._ordered(names):
+            self._visit(Slot(name, names[name], None), _DEPTH)
         for module in self._project:
             found = sys.modules.get(module)
             if found is not None:
                 self.modules[module] = vars(found)
                 self._visit_module(module, vars(found), names)
+        self._all_known = True
+        for slot, depth, in_data in self._waiting:
+            self._in_data = in_data
+            self._visit(slot, depth)
+        self._in_data = 0
 
     def add(self, path: str, value: Any) -> None:
         """Reach what has come into being since."""
@@ -118,8 +135,43 @@ class Reach:
         """The path under which an object was found, or None."""
         return next((path for path, value in self.objects.items() if value is wanted), None)
 
+    def standing(self, path: str) -> Any:
+        """The object or the container that stands at a path, or None."""
+        for found in (self.objects, self.owners, self.parts):
+            if path in found:
+                return found[path]
+        return None
+
+    def known(self, value: Any) -> str | None:
+        """The path at which an object was found, or None."""
+        seen = self._seen.get(id(value))
+        return self._inside.get(id(value)) if seen is None else seen[1]
+
+    def forget(self, path: str) -> None:
+        """What was reached through an object that gives way to another."""
+        if path not in self.owners:
+            return
+        inside = (f"{path}.", f"{path}[")
+        for found in (self.slots, self.owners, self.objects, self.generators, self.iterators,
+                      self.loaders, self.same):  # fmt: skip
+            for name in [name for name in found if name.startswith(inside)]:
+                del found[name]
+
+    def open(self, path: str, parts: list[Any]) -> None:
+        """Have what stands in a tuple or a set be put into a list."""
+        for i in range(len(parts)):
+            slot = self.slots.get(f"{path}[{i}]")
+            if slot is not None:
+                put = functools.partial(parts.__setitem__, i)
+                self.slots[slot.path] = Slot(slot.path, slot.value, put)
+
+    def _ordered(self, names: Iterable[str]) -> list[str]:
+        """Those first that no loop binds."""
+        return sorted(names, key=self._bound.__contains__)
+
     def _visit_module(self, module: str, space: dict[str, Any], names: Mapping[str, Any]) -> None:
-        for name, value in tuple(space.items()):
+        for name in self._ordered(tuple(space)):
+            value = space[name]
             if name.startswith(("__", "@")) or names.get(name, self) is value:
                 continue
             put = functools.partial(space.__setitem__, name)
@@ -149,18 +201,33 @@ class Reach:
             self.slots[slot.path] = slot
             self._find_tensors(slot.path, value, depth)
             return
-        if depth and not self._known(slot.path, value):
-            if isinstance(value, DataLoader):
-                self.loaders[slot.path] = value
-            parts = list(parts_of(slot.path, value))
-            self.owners[slot.path] = value
-            data = isinstance(value, (DataLoader, torch.utils.data.Dataset))
-            self._in_data += data
-            for part in parts:
-                self._visit(part, depth - 1)
-            self._in_data -= data
-            if not parts and not self._in_data and not isinstance(value, _SILENT):
-                self.unknown[slot.path] = value
+        if self._waits_for_keys(value):
+            self._waiting.append((slot, depth, self._in_data))
+        elif not self._known(slot.path, value):
+            self._visit_parts(slot.path, value, depth)
+
+    def _visit_parts(self, path: str, value: Any, depth: int) -> None:
+        """What is in a container or an object."""
+        if isinstance(value, DataLoader):
+            self.loaders[path] = value
+        parts = list(parts_of(path, value, self.known))
+        if parts and not depth:
+            self.deep[path] = value
+            return
+        self.owners[path] = value
+        data = isinstance(value, (DataLoader, torch.utils.data.Dataset))
+        self._in_data += data
+        for part in parts:
+            self._visit(part, depth - 1)
+        self._in_data -= data
+        if not parts and not self._in_data and not isinstance(value, _SILENT):
+            self.unknown[path] = value
+
+    def _waits_for_keys(self, value: Any) -> bool:
+        """Whether a dictionary has keys that are best named by where else they are found."""
+        if self._all_known or not isinstance(value, BY_KEY) or id(value) in self._seen:
+            return False
+        return any(text[0] in "&#" for text in spelled(value, self.known))
 
     def _is_only_read(self, slot: Slot) -> bool:
         """Whether it is a large part of data, of which nothing but items are read."""
@@ -183,7 +250,10 @@ class Reach:
 
     def _note_whole(self, kind: dict[str, Any], slot: Slot, depth: int) -> None:
         value = slot.value
-        if not self._known(slot.path, value):
+        part = self._inside.get(id(value))
+        if part is not None and name_of(slot.path).rpartition(":")[2] in self._bound:
+            self.same[slot.path] = part
+        elif not self._known(slot.path, value):
             kind[slot.path] = value
             if kind is self.objects:
                 self._inside_wrapper(slot.path, value, depth)
@@ -199,23 +269,24 @@ class Reach:
         return self.iterators if place_of(value) is not None else None
 
     def _inside_wrapper(self, path: str, value: Any, depth: int) -> None:
-        """What a user's own class keeps beside the state that its objects give."""
+        """What is kept beside the state that an object gives, and what its hooks keep."""
         if not depth:
             return
+        for hook in hooks_of(path, value):
+            self._visit(hook, depth - 1)
         if isinstance(value, torch.nn.Module):
             for inner, module in value.named_modules():
                 place = f"{path}.{inner}" if inner else path
-                if of_user(type(module)):
-                    self._beside_state(place, module, depth)
-                elif not self._assigned.isdisjoint(vars(module)):
-                    self._of_torch(place, module)
+                if inner:
+                    self.parts[place] = module
+                    self._inside.setdefault(id(module), place)
+                self._beside_state(place, module, depth)
             return
         if isinstance(value, Optimizer):
             for number, group in enumerate(value.param_groups):
                 self._in_group(f"{path}.{GROUPS}[{number}]", group, depth)
-        if of_user(type(value)):
-            self._beside_state(path, value, depth)
-        elif type(value).state_dict is LRScheduler.state_dict:
+        self._beside_state(path, value, depth)
+        if type(value).state_dict is LRScheduler.state_dict and not of_user(type(value)):
             for part in attributes(path, value):  # its state is no more than what it holds
                 if has_state(part.value):
                     self._visit(part, depth - 1)
@@ -227,23 +298,18 @@ class Reach:
                 self._visit(Slot(f"{path}[{name!r}]", value, cannot), depth - 1)
 
     def _beside_state(self, path: str, thing: Any, depth: int) -> None:
+        """Of a class of the user's own all that it keeps; else what the project's code assigns."""
+        own = of_user(type(thing))
+        if own:
+            self._visit_definition(f"{path}.__class__", type(thing), depth)
+        elif self._assigned.isdisjoint(getattr(thing, "__dict__", ())):
+            return
         self.owners[path] = thing
-        self._visit_definition(f"{path}.__class__", type(thing), depth)
+        torchs = _torchs_own(type(thing))  # type: ignore[arg-type] # a class is hashable
         for part in attributes(path, thing):
             name = part.path.rpartition(".")[2]
-            if isinstance(thing, torch.nn.Module) and (name[0] == "_" or name == "training"):
-                continue  # torch's own tables: parameters, buffers, hooks
-            if isinstance(thing, Optimizer) and (name[0] == "_" or name in _OF_OPTIMIZERS):
-                continue  # what its state_dict gives
-            self._visit(part, depth - 1)
-
-    def _of_torch(self, path: str, module: torch.nn.Module) -> None:
-        """Plain attributes of another's module, of those that the project's code assigns."""
-        for part in attributes(path, module):
-            name = part.path.rpartition(".")[2]
-            if name in self._assigned and name[0] != "_" and name != "training":
-                self._visit(part, 1)
-        self.owners[path] = module
+            if name not in torchs and (own or name in self._assigned):
+                self._visit(part, depth - 1)
 
     def _find_tensors(self, path: str, value: Any, depth: int) -> None:
         if isinstance(value, torch.Tensor):
@@ -263,13 +329,24 @@ class Reach:
         return False
 
 
+@functools.cache
+def _torchs_own(kind: type) -> frozenset[str]:
+    """Attributes that torch gives to every module or optimizer: tables, hooks, what is state."""
+    if issubclass(kind, torch.nn.Module):
+        return frozenset(vars(torch.nn.Module()))
+    if issubclass(kind, Optimizer):
+        made = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        return frozenset((*vars(made), "_opt_called"))
+    return frozenset()
+
+
 def _is_large(value: Any) -> bool:
     """Whether it has many items; a tensor that was changed in place is not taken for data."""
     if isinstance(value, torch.Tensor):
         return value.numel() > _MANY and value._version == 0  # noqa: SLF001 - torch names no other way to ask
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
         return all(map(_is_large, value))
-    size = getattr(value, "size", None)  # an array's
-    if not isinstance(size, int):
-        size = len(value) if isinstance(value, (list, tuple, dict, set, frozenset)) else 0
-    return size > _MANY
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        return len(value) > _MANY
+    size = getattr(value, "size", None) if type(value).__module__ == "numpy" else 0
+    return isinstance(size, int) and size > _MANY

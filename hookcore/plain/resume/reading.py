@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import sys
 import textwrap
 import types
 from collections.abc import Collection, Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from hookcore.plain.resume.slots import filled
+from hookcore.plain.resume.slots import filled, space_of
 from hookcore.plain.rewriting.codes import within
 
 FEW = 64
@@ -23,6 +24,13 @@ _CHANGES = frozenset({
     "add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem",
     "popleft", "put", "remove", "reverse", "rotate", "setdefault", "sort", "update",
 })  # fmt: skip
+_BOUND = (types.MethodType, staticmethod, classmethod)
+_BY_TEXT = frozenset({"getattr", "attrgetter", "vars", "__dict__"})
+"""Names by which code gets at what a module holds under a name in a string."""
+_OWN = frozenset({"globals", "eval", "exec"})
+"""The same, of its own module."""
+_ALL = frozenset({"modules", "import_module", "__import__"})
+"""The same, of every module."""
 _FOREIGN = 3
 """Objects of others in a row that are gone through, on the way to the project's own."""
 
@@ -70,29 +78,36 @@ class Reading:
         elif isinstance(value, property):
             yield from (value.fget, value.fset)
         elif not isinstance(value, types.ModuleType):
-            yield from (type(value), getattr(value, "__func__", None))
-            yield from (getattr(value, "__self__", None), getattr(value, "__wrapped__", None))
-            yield from getattr(value, "__dict__", {}).values()
+            yield type(value)
+            if isinstance(value, _BOUND):
+                yield from (value.__func__, getattr(value, "__self__", None))
+            yield from space_of(value).values()
 
     def _of_function(self, function: types.FunctionType) -> Iterator[Any]:
         space = function.__globals__
         home = self._home(str(space.get("__name__")))
         if home is not None:
             for code in within(function.__code__):
-                yield from self._mentioned(home, space, code.co_names)
+                yield from self._mentioned(home, space, frozenset(code.co_names))
         yield from (cell.cell_contents for cell in function.__closure__ or () if filled(cell))
         yield from (function.__defaults__, function.__kwdefaults__, vars(function))
 
-    def _mentioned(
-        self, module: str, space: dict[str, Any], names: tuple[str, ...]
-    ) -> Iterator[Any]:
+    def _mentioned(self, home: str, space: dict[str, Any], names: frozenset[str]) -> Iterator[Any]:
         """What names lead to, in a module and in those that they lead to from there."""
-        spaces = {module: space}
-        waiting = [module]
+        spaces = {home: space}
+        waiting = [home]
+        if not names.isdisjoint(_ALL):
+            waiting += [module for module in self._modules if module in sys.modules]
+            spaces = {module: vars(sys.modules[module]) for module in waiting} | spaces
+        for module in self._imported_by(names) - spaces.keys():
+            spaces[module] = vars(sys.modules[module])
+            waiting.append(module)
         while waiting:
             module = waiting.pop()
-            self.names.setdefault(module, {}).update(dict.fromkeys(names))
-            for name in names:
+            by_text = _ALL | (_OWN if module == home else _BY_TEXT)
+            found = names if names.isdisjoint(by_text) else names | spaces[module].keys()
+            self.names.setdefault(module, {}).update(dict.fromkeys(found))
+            for name in found:
                 value = spaces[module].get(name)
                 if not isinstance(value, types.ModuleType):
                     yield value
@@ -101,6 +116,11 @@ class Reading:
                 if other is not None and other not in spaces:
                     spaces[other] = vars(value)
                     waiting.append(other)
+
+    def _imported_by(self, names: frozenset[str]) -> set[str]:
+        """The project's modules that a function imports itself, under whatever name."""
+        ends = {module for module in self._modules if module.rpartition(".")[2] in names}
+        return {module for module in ends | (names & set(self._modules)) if module in sys.modules}
 
     def _own(self, value: Any) -> str | None:
         kind = value if isinstance(value, type) else type(value)
@@ -134,7 +154,7 @@ def datasets_in(dataset: Any, path: str = "", depth: int = 4) -> Iterator[tuple[
     yield path, dataset
     if not depth:
         return
-    for name, value in getattr(dataset, "__dict__", {}).items():
+    for name, value in space_of(dataset).items():
         parts = enumerate(value) if isinstance(value, (list, tuple)) and len(value) < FEW else ()
         inside = [(name, value), *((f"{name}.{i}", part) for i, part in parts)]
         for place, part in inside:

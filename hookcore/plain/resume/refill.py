@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hookcore.plain.buffers import address, memory
+from hookcore.plain.resume.memory import Memory
 from hookcore.snapshot import home
 
 _SPACES = (argparse.Namespace, types.SimpleNamespace)
@@ -36,6 +37,7 @@ class Refill:
         self._aliases = aliases
         self._owned = frozenset(owned)
         self._made: dict[int, tuple[Any, Any]] = {}  # keeps what it knows by id alive
+        self._memory = Memory()
         self._taken: dict[int, Any] = {}
 
     def into(self, current: Any, wanted: Any) -> Any:
@@ -98,7 +100,10 @@ class Refill:
         self, target: dict[Any, Any], current: dict[Any, Any] | None, wanted: dict[Any, Any]
     ) -> None:
         old = dict(current or {})
-        items = {name: self.into(old.get(name), item) for name, item in wanted.items()}
+        items = {}
+        for name, item in wanted.items():
+            key = self.into(None, name)  # a tensor is the live one that it stands for
+            items[key] = self.into(old.get(key), item)
         target.clear()
         target.update(items)
 
@@ -126,22 +131,26 @@ class Refill:
         if live is not None:
             return live
         there = wanted.to(home(wanted))
-        if not self._free(current, wanted) or not _alike(current, there):
+        fits = self._free(current, wanted) and _alike(current, there)
+        if not fits or self._memory.is_elsewhere(wanted, current):
+            view = self._memory.view(wanted)
+            there = there if view is None else view
             return there.requires_grad_(wanted.requires_grad) if there.is_leaf else there
         if memory(current) in self._owned:
             return there
         with torch.no_grad():
             current.copy_(there)
+        self._memory.note(wanted, current)
         return current  # type: ignore[no-any-return] # _free has compared its type
 
     def _array(self, current: Any, wanted: Any) -> Any:
-        if not self._free(current, wanted) or not wanted.shape:
-            return wanted
-        if current.shape != wanted.shape or current.dtype != wanted.dtype:
-            return wanted
-        if not current.flags.writeable:
-            return wanted
+        fits = self._free(current, wanted) and wanted.shape and current.flags.writeable
+        fits = fits and (current.shape, current.dtype) == (wanted.shape, wanted.dtype)
+        if not fits or self._memory.is_elsewhere(wanted, current):
+            view = self._memory.view(wanted)
+            return wanted if view is None else view
         current[...] = wanted
+        self._memory.note(wanted, current)
         return current
 
 

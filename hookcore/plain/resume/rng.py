@@ -131,8 +131,10 @@ def bytes_of(state: torch.Tensor) -> bytes:
 
 def is_generator(value: Any) -> bool:
     """Whether it is an explicit random generator whose state can be taken."""
-    if isinstance(value, torch.Generator) or type(value) is random.Random:
+    if isinstance(value, torch.Generator):
         return True
+    if isinstance(value, random.Random):  # not the system's, which has no state
+        return type(value).getstate is random.Random.getstate
     numpy = sys.modules.get("numpy")
     return numpy is not None and (isinstance(value, numpy.random.Generator) or _is_legacy(value))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import array
+import collections
+import contextvars
 import enum
 import functools
-import sys
+import queue
 import types
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import attrs
@@ -16,7 +21,15 @@ from torch.utils.data import DataLoader
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
+from hookcore.plain.resume.paths import Known, spelled
 
+BY_KEY = (dict, weakref.WeakKeyDictionary)
+"""What holds its items by keys that may be anything."""
+_HOOKS = (
+    "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks",
+    "_post_accumulate_grad_hooks", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks",
+    "lr_lambdas",
+)  # fmt: skip
 DEFINED = (types.FunctionType, type, type(functools.lru_cache(len)))
 """What a ``def`` or a ``class`` makes, with and without torch's or the library's decorators."""
 
@@ -41,36 +54,23 @@ def of_user(kind: type) -> bool:
     return table.is_module_rewritten(kind.__module__)
 
 
-def parts_of(path: str, value: Any) -> Iterator[Slot]:
-    """Places inside a value that is neither plain nor has a state of its own."""
-    for kind, take in _INSIDE.items():
-        if isinstance(value, kind):
-            yield from take(path, value)
-            return
-    if type(value).__module__ == "multiprocessing.sharedctypes":
-        yield from _in_shared_memory(path, value)
-    elif of_user(type(value)):
-        yield from attributes(path, value)
+def parts_of(path: str, value: Any, known: Known) -> Iterator[Slot]:
+    """Places inside a value that is neither plain nor has a state of its own.
 
-
-def home_of(value: Any) -> str | None:
-    """The path of a function or a class from its module, ``train:Trainer``; None without one.
-
-    It is the same wherever it was found, before and after the loop has bound names to it.
+    Args:
+        path: Where it stands.
+        value: The value.
+        known: Tells where an object, which may be a key, was found.
     """
-    homes = [f"{value.__module__}:{value.__qualname__}"]
-    if isinstance(value, types.BuiltinFunctionType):  # torch's own do not say where they stand
-        homes += [f"{module}:{value.__name__}" for module in ("torch", "torch.nn.functional")]
-    return next((home for home in homes if find_definition(home) is value), None)
-
-
-def find_definition(home: str) -> Any:
-    """The function or class that stands at such a path, or None; nothing is run for it."""
-    module, _, names = home.partition(":")
-    found: Any = sys.modules.get(module)
-    for name in names.split("."):
-        found = getattr(found, "__dict__", {}).get(name)
-    return found
+    take = next((take for kind, take in _INSIDE.items() if isinstance(value, kind)), None)
+    if take is not None:
+        yield from take(path, value)
+    elif isinstance(value, BY_KEY):
+        yield from _entries(path, value, known)
+    elif type(value).__module__ == "multiprocessing.sharedctypes":
+        yield from _in_shared_memory(path, value)
+    if take is not attributes and of_user(type(value)):
+        yield from attributes(path, value)
 
 
 def behind(path: str, value: Any) -> Iterator[Slot]:
@@ -116,6 +116,32 @@ def kept_on(path: str, value: Any) -> Iterator[Slot]:
             yield Slot(place, item, functools.partial(set_it, value, name))
 
 
+def hooks_of(path: str, thing: Any) -> Iterator[Slot]:
+    """The user's functions that an object calls, which may lead to what nothing else leads to."""
+    if isinstance(thing, torch.nn.Module):
+        for name, part in (*thing.named_modules(), *thing.named_parameters()):
+            yield from _hooks_on(f"{path}.{name}" if name else path, part)
+    else:
+        yield from _hooks_on(path, thing)
+
+
+def _hooks_on(path: str, thing: Any) -> Iterator[Slot]:
+    for name in _HOOKS:
+        hooks = getattr(thing, name, None) or ()
+        every = hooks.values() if isinstance(hooks, dict) else hooks
+        for i, hook in enumerate(filter(_is_users, every)):
+            yield Slot(f"{path}.{name}[{i}]", hook, cannot)
+
+
+def _is_users(hook: Any) -> bool:
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    code = getattr(hook, "__code__", None)
+    if code is not None:
+        return table.is_rewritten(code.co_filename)
+    return of_user(type(getattr(hook, "__self__", hook)))
+
+
 def bind_on(owner: Any, name: str, value: Any) -> None:
     """Have an attribute hold a value that it does not hold yet; of a function a cell, too."""
     cells = dict(
@@ -141,9 +167,28 @@ def _items(path: str, value: list[Any] | tuple[Any, ...] | deque[Any]) -> Iterat
         yield Slot(f"{path}[{i}]", item, put)
 
 
-def _entries(path: str, value: dict[Any, Any]) -> Iterator[Slot]:
-    for name, item in tuple(value.items()):
-        yield Slot(f"{path}[{name!r}]", item, functools.partial(value.__setitem__, name))
+def _in_array(path: str, value: array.array[Any]) -> Iterator[Slot]:
+    def put(items: tuple[Any, ...]) -> None:
+        value[:] = array.array(value.typecode, items)
+
+    yield Slot(f"{path}[:]", tuple(value), put)
+
+
+def _in_context(path: str, value: contextvars.ContextVar[Any]) -> Iterator[Slot]:
+    def put(item: Any) -> None:
+        value.set(item)
+
+    yield Slot(f"{path}.get()", value.get(None), put)
+
+
+def _members(path: str, value: set[Any] | frozenset[Any]) -> Iterator[Slot]:
+    for i, item in enumerate(tuple(value)):
+        yield Slot(f"{path}[{i}]", item, cannot)
+
+
+def _entries(path: str, value: MutableMapping[Any, Any], known: Known) -> Iterator[Slot]:
+    for text, key in spelled(value, known).items():
+        yield Slot(f"{path}[{text}]", value[key], functools.partial(value.__setitem__, key))
 
 
 def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
@@ -166,13 +211,23 @@ def _in_loader(path: str, value: DataLoader[Any]) -> Iterator[Slot]:
 
 def attributes(path: str, value: Any) -> Iterator[Slot]:
     """What an object holds, in its dictionary and its slots."""
-    for name, item in tuple(getattr(value, "__dict__", {}).items()):
+    space = space_of(value)
+    for name, item in tuple(space.items()) if space is not value else ():
         yield Slot(f"{path}.{name}", item, functools.partial(bind_on, value, name))
     for cls in type(value).__mro__:
         for name, slot in tuple(vars(cls).items()):
             if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
                 put = functools.partial(bind_on, value, name)
                 yield Slot(f"{path}.{name}", getattr(value, name), put)
+
+
+def space_of(value: Any) -> Mapping[str, Any]:
+    """An object's dictionary; no ``__getattr__`` of the user's own is asked for it."""
+    try:
+        space: Mapping[str, Any] = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return space
 
 
 def _in_shared_memory(path: str, value: Any) -> Iterator[Slot]:
@@ -195,13 +250,17 @@ def _arguments(path: str, value: functools.partial[Any]) -> Iterator[Slot]:
 
 _INSIDE: dict[Any, Callable[[str, Any], Iterator[Slot]]] = {
     (list, tuple, deque): _items,
-    dict: _entries,
+    (set, frozenset): _members,
     DataLoader: _in_loader,
     torch.utils.data.Subset: attributes,
     torch.utils.data.TensorDataset: attributes,
     torch.utils.data.ConcatDataset: attributes,
     torch.utils.data.ChainDataset: attributes,
     torch.utils.data.StackDataset: attributes,
+    (argparse.Namespace, types.SimpleNamespace, queue.Queue): attributes,
+    (collections.UserDict, collections.UserList, collections.ChainMap): attributes,
+    array.array: _in_array,
+    contextvars.ContextVar: _in_context,
     types.MethodType: _self,
     functools.partial: _arguments,
 }

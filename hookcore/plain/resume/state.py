@@ -18,8 +18,9 @@ from hookcore.plain.buffers import empty_ones
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.levels import Levels, concern_inside, concern_of
-from hookcore.plain.resume.made import made_by, name_of, rebuilt, unmade
+from hookcore.plain.resume.made import made_by, rebuilt, unmade
 from hookcore.plain.resume.outside import place, without
+from hookcore.plain.resume.paths import name_of
 from hookcore.plain.resume.reach import GRADIENT, GROUPS, Reach
 from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # Loggers, locks, parsers: what of theirs changes is not the training's.
 _NO_STATE = {*sys.stdlib_module_names, "hookcore"}
+_HOLDING = (BaseException, io.StringIO, io.BytesIO)
 
 
 def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) -> Snapshot:
@@ -193,6 +195,12 @@ def left_out(
     """
     verdict: Concern | None = None if constants is None else unmade(reach, constants)
     notes = []
+    if constants is not None:
+        for path in (path for path in reach.deep if constants.concerns(path)):
+            verdict = verdict or Concern(
+                f"{path} lies in too many objects within objects",
+                "keep them in a list, or in a dictionary, beside each other",
+            )
     for path, value in reach.unknown.items():
         if constants is not None and not constants.concerns(path):
             continue
@@ -206,7 +214,7 @@ def left_out(
                 "make it a list, or give it state_dict and load_state_dict, or make it anew in "
                 "each epoch and save at the ends of epochs",
             )
-        elif module.partition(".")[0] not in _NO_STATE:
+        elif isinstance(value, _HOLDING) or module.partition(".")[0] not in _NO_STATE:
             notes.append(f"{path}, a {kind}, is left as the script makes it")
     return verdict, notes
 
