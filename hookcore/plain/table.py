@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import attrs
@@ -235,12 +235,18 @@ def left_alone(path: str) -> list[File]:
 
 
 def _of_project(path: str, files: list[File]) -> list[File]:
+    folder = Path.cwd() if is_cell(path) else None
+    return list(_beside(path, folder, tuple(files)))
+
+
+@lru_cache(maxsize=16)
+def _beside(path: str, _folder: Path | None, files: tuple[File, ...]) -> tuple[File, ...]:
     project, cell = project_around(path), is_cell(path)
-    return [
+    return tuple(
         file
         for file in files
         if file.path == path or (cell and is_cell(file.path)) or project.own(file.path)
-    ]
+    )
 
 
 def while_sites() -> Iterator[int]:
@@ -283,6 +289,6 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
         yield name, ("str", found) if isinstance(found, str) else found
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def _digest_of(source: str) -> str:
     return digest(parse(source))

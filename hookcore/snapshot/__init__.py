@@ -48,7 +48,7 @@ and the order in which a set was grown (the order it is walked in is kept).
 from .background import Job
 from .blobs import Memory
 from .classes import Unresolved, find_class, is_rebuildable
-from .codec import Encoded, NotEncodable, decode, encodable, encode
+from .codec import Encoded, NotEncodable, decode, encodable, encode, has_form
 from .manifests import FileSum, Manifest, NewerFormat, manifest
 from .model import FORMAT, Header, ObjectRecord, Snapshot, Staged, stage
 from .shelf import (
@@ -90,6 +90,7 @@ __all__ = [
     "encode",
     "export",
     "find_class",
+    "has_form",
     "home",
     "is_rebuildable",
     "latest",

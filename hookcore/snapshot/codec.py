@@ -138,6 +138,7 @@ _SCALAR = Branch(
     fixed=True,
 )
 _LEAF_TYPES = {leaf.type: leaf for leaf in LEAVES}
+_PLAIN_TYPES = frozenset({type(None), bool, int, float, str, list, *_LEAF_TYPES})
 _LEAF_TAGS = {leaf.tag: leaf for leaf in LEAVES}
 _BRANCH_TYPES = {branch.type: branch for branch in BRANCHES}
 _BRANCH_TAGS = {
@@ -146,11 +147,15 @@ _BRANCH_TAGS = {
 TAGS = frozenset(_LEAF_TAGS) | frozenset(_BRANCH_TAGS)
 
 
-def _branch_of(value: object) -> Branch | None:
-    cls = type(value)
+def has_form(cls: type) -> bool:
+    """Whether a value of this type can be put in a checkpoint, if all that is in it can be."""
+    return cls in _PLAIN_TYPES or _branch_of(cls) is not None
+
+
+def _branch_of(cls: type) -> Branch | None:
     if found := _BRANCH_TYPES.get(cls):
         return found
-    if isinstance(value, torch.Tensor):
+    if issubclass(cls, torch.Tensor):
         return _TENSOR
     if kind := tensors.numpy_kind(cls):
         return _ARRAY if kind == "ndarray" else _SCALAR
@@ -207,7 +212,7 @@ class Encoder:
                 raise NotEncodable(self._path(), f"a {type(value).__name__} that holds itself")
             return {"ref": number}
         items = value if type(value) is list else None
-        branch = None if items is not None else _branch_of(value)
+        branch = None if items is not None else _branch_of(type(value))
         if branch is None and items is None:
             raise NotEncodable(self._path(), repr(type(value)))
         self._numbers[address] = len(self._numbers)

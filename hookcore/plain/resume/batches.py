@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
@@ -64,12 +65,27 @@ def origin(loop: Loop, reach: Reach, constants: Constants, folder: str) -> dict[
         constants: Tells what it cannot have changed.
         folder: What paths are relative to.
     """
-    files = {os.path.relpath(f.path, folder): f.digest for f in table.beside(loop.site.path)}
-    numbers: dict[str, int] = {}
+    numbers = dict(reach.numbers)
     for path, slot in reach.slots.items():
         if constants.holds(path, slot.value):
-            numbers.update((p, n) for p, n in _numbers(path, slot.value) if type(n) is int)
-    return {"files": files, "numbers": numbers}
+            numbers.update(numbers_in(path, slot.value))
+    files = tuple(table.beside(loop.site.path))
+    return {"files": dict(_digests_of(files, folder)), "numbers": numbers}
+
+
+def telling(numbers: Mapping[str, int], sizes: Iterable[int | None] | None) -> dict[str, int]:
+    """Those numbers that batches of these sizes may be made of, or that are made of them.
+
+    Args:
+        numbers: What :func:`origin` found.
+        sizes: The sizes; None where they are not known.
+    """
+    return {
+        path: number
+        for size in set(filter(None, sizes or ()))
+        for path, number in numbers.items()
+        if number > 1 and (number % size == 0 or size % number == 0)
+    }
 
 
 def is_own_change(then: Mapping[str, Any], now: Mapping[str, Any], sizes: Any, loop: Loop) -> bool:
@@ -84,21 +100,25 @@ def is_own_change(then: Mapping[str, Any], now: Mapping[str, Any], sizes: Any, l
     files = [(digest, now["files"].get(path)) for path, digest in then["files"].items()]
     if any(other is not None and digest != other for digest, other in files):
         return False
-    for path, number in then["numbers"].items():
-        if number > 1 and now["numbers"].get(path, number) != number:
-            for size, _ in _other_sizes({"sizes": sizes}, loop):
-                if number % size == 0 or size % number == 0:
-                    return False  # it is their size, or what that is made of
-    return True
+    others = [size for size, _ in _other_sizes({"sizes": sizes}, loop)]
+    numbers = telling(then["numbers"], others)
+    return all(now["numbers"].get(path, number) == number for path, number in numbers.items())
 
 
-def _numbers(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def numbers_in(path: str, value: Any) -> dict[str, int]:
+    """A value that is a whole number, or such numbers in a dictionary or a namespace, by path."""
+    found = {path: value}
     if isinstance(value, argparse.Namespace):
         value = vars(value)
     if isinstance(value, dict):
-        yield from ((f"{path}[{name!r}]", item) for name, item in value.items())
-    else:
-        yield path, value
+        found = {f"{path}[{name!r}]": item for name, item in value.items()}
+    return {place: number for place, number in found.items() if type(number) is int}
+
+
+@lru_cache(maxsize=8)
+def _digests_of(files: tuple[table.File, ...], folder: str) -> Mapping[str, str]:
+    """Digests of files, by their path from a folder."""
+    return {os.path.relpath(file.path, folder): file.digest for file in files}
 
 
 def parts_of(iterable: Any) -> Iterator[Any]:

@@ -149,11 +149,9 @@ def assigned(files: Iterable[table.File]) -> frozenset[str]:
     return frozenset(_changed_anywhere(tuple(sorted({f.source for f in files}))).attributes)
 
 
-@lru_cache(maxsize=64)
-def bound_in_loops(source: str) -> frozenset[str]:
+def bound_in_loops(files: Iterable[table.File]) -> frozenset[str]:
     """Names that a loop of a file binds: what they lead to may have another name before it."""
-    loops = [node for node in ast.walk(parse(source)) if isinstance(node, (ast.For, ast.While))]
-    return frozenset(name for loop in loops for name in _stored(ast.walk(loop)))
+    return _bound_anywhere(tuple(sorted({file.source for file in files})))
 
 
 def immutable(value: Any) -> bool:
@@ -291,6 +289,17 @@ class _Changes:
             )
         elif isinstance(node, ast.Name):
             self.dynamic = self.dynamic or node.id in _DYNAMIC
+
+
+@lru_cache(maxsize=8)
+def _bound_anywhere(sources: tuple[str, ...]) -> frozenset[str]:
+    return frozenset().union(*map(_bound_in, sources))
+
+
+@lru_cache(maxsize=4096)
+def _bound_in(source: str) -> frozenset[str]:
+    loops = [node for node in ast.walk(parse(source)) if isinstance(node, (ast.For, ast.While))]
+    return frozenset(name for loop in loops for name in _stored(ast.walk(loop)))
 
 
 @lru_cache(maxsize=8)

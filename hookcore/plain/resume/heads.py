@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hookcore.plain import table
+
 if TYPE_CHECKING:
     from hookcore.plain.adapter import Plain
+    from hookcore.plain.resume.still import Still
     from hookcore.plain.sites import Loop
 
 
@@ -32,6 +35,7 @@ class Heads:
         self.sizes: list[int | None] | None = None
         self._sized = False
         self._asked: set[int] = set()
+        self._still: dict[int, Still] = {}
 
     def entered(self, loop: Loop, above: Loop | None) -> None:
         """A loop is at its first head.
@@ -126,9 +130,26 @@ class Heads:
             host.shown.no_more(loop)
         return state.capture(host, loop, names, reason)
 
+    def still(self, site: table.Site) -> Still:
+        """Globals that stand still in a loop of this fit, as they are now.
+
+        Args:
+            site: The loop, and its project.
+        """
+        from hookcore.plain.resume.still import Still
+
+        files = table.beside(site.path)
+        found = self._still.get(site.id)
+        if found is None or found.files != files:
+            found = self._still[site.id] = Still(site, files)
+        else:
+            found.compare()
+        return found
+
     def forget(self) -> None:
         """The fit is over."""
         self._asked.clear()
+        self._still.clear()
         self.parts.clear()
         self.sizes, self._sized = None, False
 

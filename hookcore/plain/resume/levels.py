@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from hookcore.errors import Concern
 from hookcore.plain import table
-from hookcore.plain.resume.batches import ITERATORS, origin, parts_of, sizes_of
+from hookcore.plain.resume.batches import ITERATORS, origin, parts_of, sizes_of, telling
 from hookcore.plain.resume.concerns import (
     concern_of_kept,
     concern_of_own,
@@ -64,8 +64,7 @@ class Levels:
     @property
     def constants(self) -> Constants:
         """What of these names the loops cannot have changed."""
-        frame = self._loops[-1].frame
-        return Constants(next(loop.site for loop in self._loops if loop.frame == frame))
+        return Constants(around(self._host, self._loops[-1]).site)
 
     @property
     def anew(self) -> frozenset[str]:
@@ -93,10 +92,14 @@ class Levels:
         return {
             **levels[0],
             "levels": levels,
-            "origin": origin(outer, self._reach, self.constants, folder) if alone else None,
+            "origin": self._origin(outer, folder) if alone else None,
             "batch_sizes": host.heads.sizes,
             "digests": digests(self._loops[-1], folder),
         }
+
+    def _origin(self, outer: Loop, folder: str) -> dict[str, Any]:
+        found = origin(outer, self._reach, self.constants, folder)
+        return {**found, "numbers": telling(found["numbers"], self._host.heads.sizes)}
 
     def leads_to(self, thing: Any) -> bool:
         """Whether a name of one of the frames around leads to an object."""
@@ -250,6 +253,11 @@ def running(host: Plain, loop: Loop) -> list[Loop]:
     assert roles is not None
     stack = host.stack
     return stack[stack.index(roles.outer) : stack.index(loop) + 1]
+
+
+def around(host: Plain, loop: Loop) -> Loop:
+    """The outermost of the fit's loops in the function in which one of them stands."""
+    return next(outer for outer in running(host, loop) if outer.frame == loop.frame)
 
 
 def concern_inside(host: Plain, loop: Loop) -> Concern | None:

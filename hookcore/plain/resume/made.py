@@ -49,7 +49,7 @@ def made_by(reach: Reach, constants: Constants) -> dict[str, Any]:
         shape = _shape_of(value, reach.known) if changes else None
         if shape is not None:
             found[path] = shape
-    named = {
+    named = reach.homes | {
         path: home
         for path, value in reach.definitions.items()
         if ".__bases__[" not in path

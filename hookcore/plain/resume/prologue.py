@@ -15,10 +15,8 @@ import attrs
 import torch
 
 from hookcore.errors import Concern
-from hookcore.plain import table
 from hookcore.plain.buffers import memory
 from hookcore.plain.resume import rng
-from hookcore.plain.resume.constants import Constants
 from hookcore.plain.resume.flat import copy_tables, is_table
 from hookcore.plain.resume.made import made_by, rebuilt
 from hookcore.plain.resume.reach import Reach
@@ -148,8 +146,9 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
     made.concern = concern_of(host, loop)
     if made.concern is not None:
         return made
-    reach = Reach({} if site.module_level else names, site.module, table.beside(site.path))
-    constants = Constants(site)
+    still = host.heads.still(site)
+    constants = still.constants
+    reach = Reach({} if site.module_level else names, site.module, still.files, still)
     made.seen = site.module_level or bool(names) or not site.shows
     owned = {
         memory(tensor)
@@ -162,6 +161,7 @@ def take(host: Plain, loop: Loop, names: Mapping[str, Any]) -> Prologue:
     others = [value for path, value in variables.items() if path not in reach.tables]
     memo |= {id(t): _kept(t, owned) for value in others for t in _tensors(value, 8)}
     made.variables = {path: copy.deepcopy(value, memo) for path, value in variables.items()}
+    made.variables |= {path: still.copies[path] for path in reach.kept}
     made.generators = {path: rng.take_generator(g) for path, g in reach.generators.items()}
     made.iterators = {path: place_of(it) for path, it in reach.iterators.items()}
     made.objects = {path: _weakly(thing) for path, thing in reach.objects.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import io
 import sys
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
@@ -36,10 +37,13 @@ from hookcore.plain.resume.stateful import has_state
 from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import encodable
 
+if TYPE_CHECKING:
+    from hookcore.plain.resume.still import Still
+
 GRADIENT = " (gradient)"
 """What follows the path of a tensor whose gradient is kept on its own."""
 
-_DEPTH = 32
+DEPTH = 32
 """Objects within objects that are gone through; what lies deeper is told."""
 _MANY = 4096
 """Items of a part of data from which on it is not saved, unless the project's code handles it."""
@@ -49,6 +53,9 @@ _SILENT = (
     types.ModuleType, types.BuiltinFunctionType, type, torch.nn.Module, torch.device, torch.dtype,
     DataLoader, torch.utils.data.Dataset, torch.utils.data.Sampler,
 )  # fmt: skip
+# Loggers, locks, parsers: what of theirs changes is not the training's.
+_NO_STATE = {*sys.stdlib_module_names, "hookcore"}
+_HOLDING = (BaseException, io.StringIO, io.BytesIO)
 
 
 class Reach:
@@ -58,6 +65,7 @@ class Reach:
         names: Variables of a frame.
         frame_module: Name of the module it belongs to.
         files: Files whose modules' globals are searched too.
+        still: Tells which of those globals stand still; there are places of the others alone then.
 
     Attributes:
         objects: Objects with ``state_dict`` and ``load_state_dict``, by path.
@@ -75,10 +83,17 @@ class Reach:
         parts: Modules inside the objects, by path.
         tensors: Tensors of the user's own that require gradients, by path.
         modules: Names of the modules searched, each with what it holds.
+        kept: Plain values of globals that stand still and may be changed all the same, by path.
+        numbers: Whole numbers among them that the loop cannot have changed, by path.
+        homes: Homes of functions and classes among them whose names may be bound to others.
     """
 
     def __init__(
-        self, names: Mapping[str, Any], frame_module: str, files: Iterable[table.File]
+        self,
+        names: Mapping[str, Any],
+        frame_module: str,
+        files: Iterable[table.File],
+        still: Still | None = None,
     ) -> None:
         self.objects: dict[str, Any] = {}
         self.slots: dict[str, Slot] = {}
@@ -95,23 +110,29 @@ class Reach:
         self.parts: dict[str, torch.nn.Module] = {}
         self.tensors: dict[str, torch.Tensor] = {}
         self.modules: dict[str, dict[str, Any]] = {}
+        self.kept: dict[str, Any] = {}
+        self.numbers: dict[str, int] = {}
+        self.homes: dict[str, str] = {}
         self._seen: dict[int, tuple[Any, str]] = {}
         files = tuple(files)
-        self._project = dict.fromkeys((frame_module, *(file.module for file in files)))
+        self._project = dict.fromkeys([frame_module, *[file.module for file in files]])
         self._touched, self._assigned = touched(files), assigned(files)
         # What they lead to mostly has a name of its own, by which it is found in the next run, too.
-        self._bound = frozenset().union(*(bound_in_loops(file.source) for file in files))
+        self._bound = bound_in_loops(files)
         self._inside: dict[int, str] = {}
         self._in_data = 0
         self._waiting: list[tuple[Slot, int, int]] = []
         self._all_known = False
+        self._still, self._frame_known = still, False
         for name in self._ordered(names):
-            self._visit(Slot(name, names[name], None), _DEPTH)
-        for module in self._project:
-            found = sys.modules.get(module)
-            if found is not None:
-                self.modules[module] = vars(found)
-                self._visit_module(module, vars(found), names)
+            self._visit(Slot(name, names[name], None), DEPTH)
+        self._frame_known = True
+        if still is None:
+            self._visit_modules(names)
+        else:
+            self._add_still(still, names)
+            for module, space, name in still.others:
+                self._visit_global(module, space, name, names)
         self._all_known = True
         for slot, depth, in_data in self._waiting:
             self._in_data = in_data
@@ -120,7 +141,7 @@ class Reach:
 
     def add(self, path: str, value: Any) -> None:
         """Reach what has come into being since."""
-        self._visit(Slot(path, value, None), _DEPTH)
+        self._visit(Slot(path, value, None), DEPTH)
 
     def left_out(self, parts: Mapping[str, Any]) -> None:
         """Note what the states of objects hold and no checkpoint can, unless it is reached itself.
@@ -128,8 +149,11 @@ class Reach:
         Args:
             parts: Such parts, by path.
         """
-        reached = {id(known) for found in (self.objects, self.owners) for known in found.values()}
-        self.unknown.update((p, part) for p, part in parts.items() if id(part) not in reached)
+        places = (self.objects, self.owners, self.unknown)
+        reached = {id(known) for found in places for known in found.values()}
+        for path, part in parts.items():
+            if id(part) not in reached and not _is_none_of_training(part):
+                self.unknown[path] = part
 
     def path_of(self, wanted: Any) -> str | None:
         """The path under which an object was found, or None."""
@@ -145,7 +169,10 @@ class Reach:
     def known(self, value: Any) -> str | None:
         """The path at which an object was found, or None."""
         seen = self._seen.get(id(value))
-        return self._inside.get(id(value)) if seen is None else seen[1]
+        if seen is not None:
+            return seen[1]
+        still = None if self._still is None else self._still.path_of(value)
+        return self._inside.get(id(value)) if still is None else still
 
     def forget(self, path: str) -> None:
         """What was reached through an object that gives way to another."""
@@ -169,13 +196,28 @@ class Reach:
         """Those first that no loop binds."""
         return sorted(names, key=self._bound.__contains__)
 
-    def _visit_module(self, module: str, space: dict[str, Any], names: Mapping[str, Any]) -> None:
-        for name in self._ordered(tuple(space)):
-            value = space[name]
-            if name.startswith(("__", "@")) or names.get(name, self) is value:
-                continue
+    def _add_still(self, still: Still, names: Mapping[str, Any]) -> None:
+        hidden = still.hidden(names)
+        self.kept = {p: value for p, value in still.values.items() if p not in hidden}
+        self.unknown.update({p: v for p, v in still.unknown.items() if p not in hidden})
+        self.numbers, self.homes = still.numbers, still.homes
+
+    def _visit_modules(self, names: Mapping[str, Any]) -> None:
+        for module in self._project:
+            found = sys.modules.get(module)
+            if found is not None:
+                space = self.modules[module] = vars(found)
+                for name in self._ordered(tuple(space)):
+                    if not name.startswith(("__", "@")):
+                        self._visit_global(module, space, name, names)
+
+    def _visit_global(
+        self, module: str, space: dict[str, Any], name: str, names: Mapping[str, Any]
+    ) -> None:
+        value = space.get(name, self)
+        if value is not self and names.get(name, self) is not value:
             put = functools.partial(space.__setitem__, name)
-            self._visit(Slot(f"{module}:{name}", value, put), _DEPTH)
+            self._visit(Slot(f"{module}:{name}", value, put), DEPTH)
 
     def _visit(self, slot: Slot, depth: int) -> None:
         value = slot.value
@@ -220,7 +262,7 @@ class Reach:
         for part in parts:
             self._visit(part, depth - 1)
         self._in_data -= data
-        if not parts and not self._in_data and not isinstance(value, _SILENT):
+        if not parts and not self._in_data and not is_silent(value):
             self.unknown[path] = value
 
     def _waits_for_keys(self, value: Any) -> bool:
@@ -236,8 +278,11 @@ class Reach:
 
     def _visit_definition(self, path: str, value: Any, depth: int) -> None:
         """A function or a class: what it can reach, and what the project keeps on it."""
+        still = self._still is not None and self._still.holds(value)
         builtin = isinstance(value, types.BuiltinFunctionType)
-        if not depth or builtin or self._known(path, value):
+        if not depth or builtin or (still and self._frame_known):
+            return
+        if self._known(path, value) or still:
             return
         own = value.__module__ in self._project
         path = (home_of(value) if own else None) or path
@@ -338,6 +383,18 @@ def _torchs_own(kind: type) -> frozenset[str]:
         made = torch.optim.SGD([torch.zeros(1)], lr=0.1)
         return frozenset((*vars(made), "_opt_called"))
     return frozenset()
+
+
+def is_silent(value: Any) -> bool:
+    """Whether nothing need be said where such an object stands, though no state of it is taken."""
+    return isinstance(value, _SILENT) or _is_none_of_training(value)
+
+
+def _is_none_of_training(value: Any) -> bool:
+    kind = type(value)
+    tells = hasattr(kind, "__next__") and not isinstance(value, io.IOBase)
+    foreign = kind.__module__.partition(".")[0] in _NO_STATE
+    return foreign and not tells and not isinstance(value, _HOLDING)
 
 
 def _is_large(value: Any) -> bool:

@@ -54,6 +54,12 @@ def of_user(kind: type) -> bool:
     return table.is_module_rewritten(kind.__module__)
 
 
+def has_parts(kind: type) -> bool:
+    """Whether :func:`parts_of` finds any in objects of a type."""
+    holds = issubclass(kind, (*_HOLDERS, *BY_KEY))
+    return holds or _is_shared(kind) or of_user(kind)
+
+
 def parts_of(path: str, value: Any, known: Known) -> Iterator[Slot]:
     """Places inside a value that is neither plain nor has a state of its own.
 
@@ -67,7 +73,7 @@ def parts_of(path: str, value: Any, known: Known) -> Iterator[Slot]:
         yield from take(path, value)
     elif isinstance(value, BY_KEY):
         yield from _entries(path, value, known)
-    elif type(value).__module__ == "multiprocessing.sharedctypes":
+    elif _is_shared(type(value)):
         yield from _in_shared_memory(path, value)
     if take is not attributes and of_user(type(value)):
         yield from attributes(path, value)
@@ -264,6 +270,15 @@ _INSIDE: dict[Any, Callable[[str, Any], Iterator[Slot]]] = {
     types.MethodType: _self,
     functools.partial: _arguments,
 }
+
+
+_HOLDERS = tuple(
+    kind for kinds in _INSIDE for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
+)
+
+
+def _is_shared(kind: type) -> bool:
+    return kind.__module__ == "multiprocessing.sharedctypes"
 
 
 def filled(cell: types.CellType) -> bool:

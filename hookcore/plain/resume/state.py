@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from hookcore.plain import table
 from hookcore.plain.buffers import empty_ones
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import Constants
-from hookcore.plain.resume.levels import Levels, concern_inside, concern_of
+from hookcore.plain.resume.levels import Levels, around, concern_inside, concern_of
 from hookcore.plain.resume.made import made_by, rebuilt, unmade
 from hookcore.plain.resume.outside import place, without
 from hookcore.plain.resume.paths import name_of
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from hookcore.plain.sites import Loop
     from hookcore.snapshot.model import Kind
     from hookcore.training import Fit
-
-# Loggers, locks, parsers: what of theirs changes is not the training's.
-_NO_STATE = {*sys.stdlib_module_names, "hookcore"}
-_HOLDING = (BaseException, io.StringIO, io.BytesIO)
 
 
 def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) -> Snapshot:
@@ -53,7 +48,10 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
         host.taps.let_go_of_schedulers(fit)
     site = roles.outer.site if loop is None else loop.site
     frame = {} if loop is None or site.module_level else names
-    reach = Reach(frame, site.module, table.beside(site.path))
+    still = None  # nothing is known of the names of a loop that is not rewritten
+    if loop is not None and table.is_rewritten(site.path):
+        still = host.heads.still(around(host, loop).site)
+    reach = Reach(frame, site.module, table.beside(site.path), still)
     levels = Levels(host, loop, reach)
     lost = _add_fit_objects(reach, fit, levels)
     outside: dict[str, Any] = {}
@@ -206,15 +204,14 @@ def left_out(
             continue
         if name_of(path) in anew:
             continue
-        module = type(value).__module__
-        kind = f"{module}.{type(value).__qualname__}"
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
         if hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
             verdict = verdict or Concern(
                 f"{path} is a {kind}, whose place cannot be saved",
                 "make it a list, or give it state_dict and load_state_dict, or make it anew in "
                 "each epoch and save at the ends of epochs",
             )
-        elif isinstance(value, _HOLDING) or module.partition(".")[0] not in _NO_STATE:
+        else:
             notes.append(f"{path}, a {kind}, is left as the script makes it")
     return verdict, notes
 
@@ -229,7 +226,7 @@ def held(reach: Reach, constants: Constants) -> dict[str, Any]:
 
 
 def _variables(reach: Reach, constants: Constants) -> dict[str, Any]:
-    found = held(reach, constants)
+    found = held(reach, constants) | reach.kept
     for path, tensor in reach.tensors.items():
         if tensor.grad is not None:
             found[path + GRADIENT] = tensor.grad
