@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hookcore.plain import gate, table
+from hookcore.plain import gate, switches, table
 from hookcore.plain.roles import Roles, assign, may_have_role
 from hookcore.plain.sites import (
     ForLoop,
@@ -29,14 +29,15 @@ class Recognition:
     Attributes:
         roles: The loops of the fit that is open, None between fits.
         by_call: Whether the calls of the instrumented function are the epochs.
-        sets_gradients: Whether the loop's project may call ``set_grad_enabled``, as torch itself
-            does in each step.
+        modes: Gradient modes by which an evaluation may begin inside a batch. In a loop of one
+            level all of them are there; none in others.
     """
 
     def __init__(self, host: Plain) -> None:
         self._host = host
         self.roles: Roles | None = None
-        self.by_call = self.sets_gradients = False
+        self.by_call = False
+        self.modes: frozenset[str] = frozenset()
         self._known: dict[int, LoopRole] = {}
 
     @property
@@ -48,7 +49,8 @@ class Recognition:
     def forget(self) -> None:
         """The fit is over."""
         self.roles = None
-        self.by_call = self.sets_gradients = False
+        self.by_call = False
+        self.modes = frozenset()
         self._known.clear()
 
     def role_on_entry(self, loop: Loop) -> LoopRole | None:
@@ -164,7 +166,7 @@ class Recognition:
         host.loggers.look()
         self._start(fit, roles, in_batch=in_batch)
         host.evaluation.began()
-        self.sets_gradients = self.one_level and _may_set_gradients(roles.batch)
+        self.modes = switches.untold(roles.batch) if self.one_level else frozenset()
         if taps is not None:
             taps.batches_begin()
 
@@ -282,9 +284,3 @@ class Recognition:
 def _counted(loop: Loop, iteration: int, batch: Loop) -> int:
     """Iterations of the batch loop inside one iteration of a loop around it."""
     return loop.history.get(iteration, {}).get(batch.site.id, 0)
-
-
-def _may_set_gradients(loop: Loop) -> bool:
-    """Whether a loop's project, as far as it is known, mentions ``set_grad_enabled``."""
-    files = (*table.beside(loop.site.path), *table.left_alone(loop.site.path))
-    return loop.declared or any("set_grad_enabled" in file.source for file in files)

@@ -113,6 +113,21 @@ def test_one_loop_that_once_switches_gradients_off(one_loop):
     assert 0 < one_loop(switching) <= 8
 
 
+CLIPS = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)"
+EVALUATES = """if len(batches) == 0:
+            model.eval()
+            with torch.no_grad():
+                model(x)
+            model.train()
+"""
+
+
+@pytest.mark.parametrize("body", [CLIPS, f"{EVALUATES}        {CLIPS}"], ids=["clips", "evaluates"])
+def test_one_loop_in_which_torch_switches_gradients_off(one_loop, body):
+    """It clips; where ``eval()`` stands beside the loop's own ``no_grad``, that alone is heard."""
+    assert 0 < one_loop(body) <= 8
+
+
 SWITCHED = [("no_grad()", 16), ("inference_mode()", 16), ("set_grad_enabled(False)", 20)]
 
 

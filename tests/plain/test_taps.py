@@ -92,13 +92,14 @@ def test_everything_is_taken_back(lab, plugins):
 
 
 def test_what_a_loop_of_one_level_needs_is_taken_back(tmp_path, monkeypatch):
-    """It alone hears gradients being switched off."""
+    """It alone hears gradients being switched off, where its project may do so."""
     (tmp_path / "one_level.py").write_text(
         "def train(model, optimizer, look):\n"
         "    for step in range(3):\n"
         "        model(model.weight).sum().backward()\n"
         "        optimizer.step()\n"
         "        look()\n"
+        "OFF = 'no_grad', 'inference_mode'\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     train = hookcore.instrument(importlib.import_module("one_level").train, only=[], quiet=True)

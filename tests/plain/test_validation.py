@@ -463,6 +463,26 @@ def test_a_loop_of_one_level_hears_forwards_once_gradients_are_off(heard, evalua
     assert heard(evaluate) == (3, [0] * 6)
 
 
+OTHERS = """
+def another(model):
+    model.eval()
+    with torch.no_grad():
+        model(X)
+"""
+
+
+@pytest.mark.parametrize("evaluate", [
+    "model.eval(); helper(model); model.train()",
+    "another(model); model.train()",
+    "[helper(model) for _ in range(1)]",
+    "off(helper)(model)",
+])  # fmt: skip
+def test_an_evaluation_is_heard_wherever_gradients_are_switched_off(heard, evaluate):
+    """Near a call of ``eval()`` or far from one, and by another name."""
+    source = f"{evaluate}\n{OTHERS}\nfrom torch import inference_mode as off\noff = off()"
+    assert heard(source) == (3, [0] * 6)
+
+
 def test_where_each_batch_switches_gradients_off_an_evaluation_in_it_is_heard(heard):
     """However seldom it comes: hooks are there for as long as gradients are off."""
     evaluate = "pass\n        with torch.no_grad():\n            step == 5 and model(X)"

@@ -31,16 +31,17 @@ class Forwards:
     pickled without them.
 
     Attributes:
-        listening: Whether the hooks are on the modules.
-        sign: Batches that were done at the last sign that an evaluation may follow, where the hooks
-            are there for that alone; else None. After a whole batch without a sign they go.
+        judging: Whether a call may be an evaluation. Else the hooks are on the modules only where
+            a plugin listens to forward calls, which changes nothing that others hear.
+        sign: Batches that were done at the last sign that an evaluation may follow, where calls are
+            judged for that alone; else None. It ends after a whole batch without a sign.
         mode: What has switched gradients off, where that is the only sign and no module was called
-            since; else None. When it is left they go.
+            since; else None. It ends when that is left.
     """
 
     def __init__(self, host: Plain) -> None:
         self._host = host
-        self.listening = False
+        self.judging = False
         self.sign: int | None = None
         self.mode: Any = None
         self._in_vain = False
@@ -50,14 +51,14 @@ class Forwards:
         self._reduce: Replaced | None = None
 
     def watch(self, models: Iterable[Any], roots: Mapping[Any, Any]) -> None:
-        """Hear the forward calls of these modules.
+        """Judge the forward calls of these modules.
 
         Args:
             models: The modules.
             roots: Those that stand for another one: what ``torch.compile`` has made of it.
         """
         self._roots = roots
-        self.put_on()
+        self.judge_again()
         known = {id(model) for model, _ in self._watched}
         for model in models:
             if id(model) not in known:
@@ -67,33 +68,39 @@ class Forwards:
                 )
                 self._watched.append((model, handles))
                 self._places += [place for handle in handles for place in _places(handle)]
-        self.listening = bool(self._watched)
+        self.judging = bool(self._watched)
         if self._watched and self._reduce is None:
             ours = self._reducer(torch.nn.Module.__reduce_ex__)
             self._reduce = Replaced(torch.nn.Module, "__reduce_ex__", ours)
 
     def unwatch(self) -> None:
         """Take the hooks back."""
-        self.take_off()
+        self.rest()
+        for _, handles in self._watched:
+            for handle in handles:
+                handle.remove()
         self._watched.clear()
         self._places.clear()
         if self._reduce is not None and self._reduce.put_back():
             self._reduce = None
 
-    def put_on(self) -> bool:
-        """Put the hooks on again where they were taken off; False where there are none.
+    def judge_again(self) -> bool:
+        """Judge calls of the modules that are known; False where there are none.
 
         Each batch may come here: nothing is called.
         """
         for hooks, number, hook in self._places:
             hooks[number] = hook
-            self.listening = True
-        return self.listening
+            self.judging = True
+        return self.judging
 
-    def take_off(self) -> None:
-        """Take the hooks off the modules, and keep their places."""
-        self.listening = False
+    def rest(self) -> None:
+        """Judge no call until there is a reason; the hooks stay only where a plugin listens."""
+        self.judging = False
         self.sign = self.mode = None
+        events = self._host.life.events
+        if events.on_forward_start is not None or events.on_forward_end is not None:
+            return
         for hooks, number, _ in self._places:
             if number in hooks:  # the user may have cleared them
                 del hooks[number]
@@ -101,13 +108,14 @@ class Forwards:
     @contextmanager
     def unheard(self) -> Iterator[None]:
         """Take the hooks back for as long as torch compiles a model with its hooks."""
-        models = [model for model, _ in self._watched] if self.listening else []
-        sign = self.sign
+        models, judging, sign = [model for model, _ in self._watched], self.judging, self.sign
         self.unwatch()
         try:
             yield
         finally:
             self.watch(models, self._roots)
+            if not judging:
+                self.rest()
             self.sign = sign
 
     def _began(self, module: Any, args: Any, kwargs: Any) -> None:
@@ -117,19 +125,24 @@ class Forwards:
         fit = host.life.fit
         if fit is None or gate.host is not host or host.thread != get_ident():
             return  # what host.mine() says, written out: each batch of a loop of one level asks
-        self.mode = None
-        if not torch.is_grad_enabled():
-            host.evaluation.called(args, module.training)
-        elif not module.training or host.evaluation.may_be_forgetful():
-            host.evaluation.called_with_gradients()
-        elif host.life.in_validation:
-            host.trained()
-        elif self.sign is not None and fit.batches > self.sign + 1:
-            self._in_vain = True
-        host.evaluation.calling = True
+        if self.judging:
+            self._judge(module, args, fit.batches)
         fire = host.life.events.on_forward_start
         if fire is not None:
             fire(host.run, fit, self._roots.get(module, module), args, kwargs)
+
+    def _judge(self, module: Any, args: Any, batches: int) -> None:
+        evaluation = self._host.evaluation
+        self.mode = None
+        if not torch.is_grad_enabled():
+            evaluation.called(args, module.training)
+        elif not module.training or evaluation.may_be_forgetful():
+            evaluation.called_with_gradients()
+        elif self._host.life.in_validation:
+            self._host.trained()
+        elif self.sign is not None and batches > self.sign + 1:
+            self._in_vain = True
+        evaluation.calling = True
 
     def _ended(self, module: Any, _args: Any, output: Any) -> None:
         if gate.compiling():
@@ -138,7 +151,7 @@ class Forwards:
         host.evaluation.calling = False
         if self._in_vain:
             self._in_vain = False
-            self.unwatch()
+            self.rest()
         fire = host.life.events.on_forward_end
         if fire is not None and host.life.fit is not None and host.mine():
             fire(host.run, host.life.fit, self._roots.get(module, module), output)

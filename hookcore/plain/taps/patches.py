@@ -6,7 +6,6 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from threading import get_ident
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.optim.optimizer import Optimizer
 
 from hookcore.plain import gate
 from hookcore.plain.resume.loaders import stateful_class
+from hookcore.plain.taps.modes import Modes
 from hookcore.plain.taps.replaced import Replaced
 from hookcore.plain.unfollowed import process_number
 
@@ -30,12 +30,17 @@ class Patches:
 
     Each replacement calls the original with the same arguments, returns what it returns and lets
     its exceptions through. In another thread, or without a fit, it does nothing else.
+
+    Attributes:
+        taps: What hears of it.
+        modes: The gradient modes among them.
     """
 
     def __init__(self, taps: Taps, host: Plain) -> None:
         self.taps, self.host = taps, host
         self._scheduler_depth = 0
         self._listened = False
+        self.modes = Modes(self)
         self._replaced: list[Replaced] = []
 
     def apply(self) -> None:
@@ -61,25 +66,8 @@ class Patches:
         """Hear backward passes while a fit is not known: without an optimizer they alone teach."""
         for name, wrap in (("backward", self._backward), ("grad", self._grad)):
             needed = wanted or (self._listened and name == "backward")
-            if self._patch_while(needed, torch.autograd, name, wrap):
+            if self.patch_while(needed, torch.autograd, name, wrap):
                 self.dynamo_came()
-
-    def hear_gradient_modes(self, *, wanted: bool, set_too: bool = False) -> None:
-        """Hear gradients being switched off: in a loop of one level an evaluation may follow.
-
-        Args:
-            wanted: Whether to hear it.
-            set_too: Whether ``set_grad_enabled`` is among what may switch them off: torch calls it
-                itself, in each step.
-        """
-        for mode, name, wrap in (
-            (torch.no_grad, "__enter__", self._mode_entered),
-            (torch.inference_mode, "__enter__", self._mode_entered),
-            (torch.set_grad_enabled, "__init__", self._gradients_set),
-        ):
-            needed = wanted and (set_too or mode is not torch.set_grad_enabled)
-            self._patch_while(needed, mode, name, wrap)
-            self._patch_while(needed, mode, "__exit__", self._mode_left)
 
     def dynamo_came(self) -> None:
         """Keep Dynamo from compiling what a compiled loop's backward passes go through.
@@ -104,11 +92,7 @@ class Patches:
             one.put_back()
         self._replaced.clear()
 
-    def _patch(self, owner: Any, name: str, wrap: Wrap) -> None:
-        original = vars(owner)[name]
-        self._replaced.append(Replaced(owner, name, functools.wraps(original)(wrap(original))))
-
-    def _patch_while(self, wanted: bool, owner: Any, name: str, wrap: Wrap) -> bool:
+    def patch_while(self, wanted: bool, owner: Any, name: str, wrap: Wrap) -> bool:
         """Patch or put back; whether it was patched just now."""
         for one in self._replaced:
             if one.owner is owner and one.name == name:
@@ -121,6 +105,16 @@ class Patches:
             self._patch(owner, name, wrap)
         return wanted
 
+    def elsewhere(self) -> bool:
+        """Whether the caller is no part of the run; or Dynamo traces: we are not in its graph."""
+        if gate.compiling() or gate.host is not self.host:
+            return True
+        return self.host.thread != get_ident()
+
+    def _patch(self, owner: Any, name: str, wrap: Wrap) -> None:
+        original = vars(owner)[name]
+        self._replaced.append(Replaced(owner, name, functools.wraps(original)(wrap(original))))
+
     def _patch_everywhere(self, function: Callable[..., Any], wrap: Wrap) -> None:
         """A function that modules may have imported by name: patched in each of them."""
         replacement = functools.wraps(function)(wrap(function))
@@ -130,13 +124,7 @@ class Patches:
                     self._replaced.append(Replaced(module, name, replacement))
 
     def _fit(self) -> Any:
-        return None if self._elsewhere() else self.host.life.fit
-
-    def _elsewhere(self) -> bool:
-        """Whether the caller is no part of the run; or Dynamo traces: we are not in its graph."""
-        if gate.compiling() or gate.host is not self.host:
-            return True
-        return self.host.thread != get_ident()
+        return None if self.elsewhere() else self.host.life.fit
 
     # -- replacements ----------------------------------------------------------------------
 
@@ -154,33 +142,6 @@ class Patches:
             return original(module)
 
         return evaluate
-
-    def _mode_entered(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def enter(mode: Any) -> Any:
-            if not self._elsewhere() and not _is_torch_s(sys._getframe(1)):
-                self.taps.evaluation_may_follow(mode)
-            return original(mode)
-
-        return enter
-
-    def _gradients_set(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def init(mode: Any, *args: Any, **kwargs: Any) -> None:
-            original(mode, *args, **kwargs)
-            if mode.mode or _is_torch_s(sys._getframe(1)) or self._elsewhere():
-                return
-            self.taps.evaluation_may_follow(mode)
-
-        return init
-
-    def _mode_left(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        forwards = self.taps.forwards
-
-        def leave(mode: Any, *args: Any) -> Any:
-            if mode is forwards.mode:
-                forwards.take_off()
-            return original(mode, *args)
-
-        return leave
 
     def _scripted(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def script(*args: Any, **kwargs: Any) -> Any:
@@ -303,16 +264,3 @@ def _scheduler_classes() -> Iterator[type]:
             waiting += kind.__subclasses__()
             if "step" in vars(kind):
                 yield kind
-
-
-def _is_torch_s(frame: FrameType) -> bool:
-    """Whether a frame is torch's own code, or what its decorators put round a function for it.
-
-    Each batch may ask: nothing is called.
-    """
-    names, caller = frame.f_globals, frame.f_back
-    name = f"{names['__name__']}" if "__name__" in names else ""
-    if name == "torch.utils._contextlib" and caller is not None:
-        names = caller.f_globals
-        name = f"{names['__name__']}" if "__name__" in names else ""
-    return name == "torch" or name[:6] == "torch."

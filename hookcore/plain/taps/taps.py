@@ -103,7 +103,7 @@ class Taps:
         self._leaves.clear()
         self.depth = 0
         self._patches.learn_from_backward(wanted=True)
-        self._patches.hear_gradient_modes(wanted=False)
+        self._patches.modes.hear(())
 
     # -- births ----------------------------------------------------------------------------
 
@@ -392,7 +392,7 @@ class Taps:
     # -- forward ---------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Hear the trained models' forward calls; without loops they tell no validation."""
+        """Judge the trained models' forward calls; without loops they tell no validation."""
         if self.host.unfollowed.observing:
             return
         roots = (part for model in self._models for part in called_in_place_of(model))
@@ -400,16 +400,8 @@ class Taps:
 
     def batches_begin(self) -> None:
         """The batch loop runs: its forwards are training, no need to look at each."""
-        host = self.host
-        events = host.life.events
-        listened = events.on_forward_start is not None or events.on_forward_end is not None
-        if listened:
-            return
-        self.forwards.unwatch()
-        recognition = host.recognition
-        self._patches.hear_gradient_modes(
-            wanted=recognition.one_level, set_too=recognition.sets_gradients
-        )
+        self.forwards.rest()
+        self._patches.modes.hear(self.host.recognition.modes)
 
     def batches_end(self) -> None:
         """The batch loop is over: what is called now may be a validation."""
@@ -424,8 +416,8 @@ class Taps:
         fit, forwards = self.host.life.fit, self.forwards
         if fit is None or not self._models:
             return
-        if not forwards.listening:
-            if not forwards.put_on():
+        if not forwards.judging:
+            if not forwards.judge_again():
                 self.watch()
             forwards.sign, forwards.mode = fit.batches, mode
             return
