@@ -88,7 +88,8 @@ class Signals:
         self.waiting = number
         self._wake()
         # The timer's thread cannot run a handler; sending the signal again makes it the second.
-        self._timer = threading.Timer(self._grace(), os.kill, (os.getpid(), number))
+        grace = min(self._grace(), threading.TIMEOUT_MAX)
+        self._timer = threading.Timer(grace, os.kill, (os.getpid(), number))
         self._timer.daemon = True
         self._timer.start()
 

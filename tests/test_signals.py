@@ -73,6 +73,18 @@ def test_a_signal_waits_for_the_head(handler):
     assert order[2] == (0, 2, 1, 1)
 
 
+def test_a_signal_may_wait_for_ever(handler):
+    """As with ``grace_seconds = inf``: no thread dies of a number that is too large for a clock."""
+    listener = Listener()
+    with isolated_run(listener) as run:
+        run.grace_seconds = float("inf")
+        for _ in epochs(range(2)):
+            for _ in batches(range(2)):
+                if not listener.heard:
+                    signal.raise_signal(signal.SIGTERM)
+    assert listener.heard and handler
+
+
 def test_a_second_signal_goes_straight_through(handler):
     """Who sends twice is in a hurry."""
     one = Listener()

@@ -38,15 +38,18 @@ def export(folder: str | Path, target: str | Path) -> Path:
         raise UsageError(f"cannot export to {path}", "its name says no known format", _NAMES)
     if os.path.lexists(path):
         raise UsageError(f"cannot export to {path}", "it exists already", "choose another name")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot export to {path}", f"there is no folder {path.parent}", "make it")
     weights = _weights(folder)
     draft = path.parent / hidden_name(path.name)
     try:
-        save(weights, draft)
+        save(weights, draft, path)
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
         draft.replace(path)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise SnapshotError(f"{path} was not written", str(error), _NAMES) from error
+        way_out = "free space, or choose another folder" if isinstance(error, OSError) else _NAMES
+        raise SnapshotError(f"{path} was not written", str(error), way_out) from error
     finally:
         draft.unlink(missing_ok=True)
     return path
@@ -64,10 +67,10 @@ def _weights(folder: str | Path) -> dict[str, Any]:
     return {f"{each.name}.{key}": value for each in modules for key, value in each.state.items()}
 
 
-def _save_pt(weights: dict[str, Any], path: Path) -> None:
-    torch.save({key: _plain(value) for key, value in weights.items()}, path)
+def _save_pt(weights: dict[str, Any], draft: Path, _target: Path) -> None:
+    torch.save({key: _plain(value) for key, value in weights.items()}, draft)
     torch.load(
-        path, map_location="cpu", weights_only=True
+        draft, map_location="cpu", weights_only=True
     )  # what pickle alone could read is refused
 
 
@@ -75,20 +78,21 @@ def _plain(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
-def _save_safetensors(weights: dict[str, Any], path: Path) -> None:
+def _save_safetensors(weights: dict[str, Any], draft: Path, target: Path) -> None:
     try:
         from safetensors.torch import save
     except ImportError as error:
         raise SnapshotError(
-            f"{path} was not written",
+            f"{target} was not written",
             f"{type(error).__name__}: {error}",
             "pip install safetensors     or name the file *.pt",
         ) from error
     for key, value in weights.items():
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            kind = value.layout if isinstance(value, torch.Tensor) else type(value).__name__
             raise SnapshotError(
-                f"{path} was not written",
-                f"{key} is a {type(value).__name__}, and .safetensors holds nothing but tensors",
+                f"{target} was not written",
+                f"{key} is a {kind}, and .safetensors holds nothing but plain tensors",
                 "name the file *.pt",
             )
     # The format knows no shared memory: tied weights are written under each of their names.
@@ -97,10 +101,10 @@ def _save_safetensors(weights: dict[str, Any], path: Path) -> None:
         for key, value in weights.items()
     }
     # Its save_file makes a file that only its owner may read, whatever the umask.
-    path.write_bytes(save(whole, metadata={"format": "pt"}))
+    draft.write_bytes(save(whole, metadata={"format": "pt"}))
 
 
-_SAVERS: dict[str, Callable[[dict[str, Any], Path], None]] = {
+_SAVERS: dict[str, Callable[[dict[str, Any], Path, Path], None]] = {
     ".pt": _save_pt,
     ".safetensors": _save_safetensors,
 }

@@ -107,8 +107,22 @@ def test_a_name_of_no_format_and_one_that_exists(tmp_path):
     with pytest.raises(UsageError, match="exists"):
         export(folder, tmp_path / "model.pt")
     assert (tmp_path / "model.pt").read_text() == "mine"
-    with pytest.raises(SnapshotError, match="was not written"):
+    with pytest.raises(UsageError, match="there is no folder"):
         export(folder, tmp_path / "nothing" / "model.pt")
+
+
+def test_a_sparse_buffer(tmp_path):
+    """What is said names the file that was asked for, and a way out that is one."""
+    pytest.importorskip("safetensors")
+    model = torch.nn.Linear(1, 1)
+    model.register_buffer("s", torch.eye(2).to_sparse())
+    folder = saved(tmp_path, model=model)
+    with pytest.raises(SnapshotError) as caught:
+        export(folder, tmp_path / "model.safetensors")
+    assert caught.value.what == f"{tmp_path / 'model.safetensors'} was not written"
+    assert caught.value.why.startswith("s is a torch.sparse_coo")
+    assert caught.value.way_out == "name the file *.pt"
+    assert load(export(folder, tmp_path / "model.pt"))["s"].is_sparse
 
 
 def test_no_model(tmp_path):

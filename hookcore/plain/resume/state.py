@@ -251,7 +251,8 @@ def record_of(path: str, thing: Any, outside: dict[str, Any] | None = None) -> O
         state, left = without(state)
     record = ObjectRecord(path, kind, class_name(thing), state)
     if outside is not None:
-        outside |= {place(path, keys): part for keys, part in left.items()}
+        others = {keys: part for keys, part in left.items() if not isinstance(part, torch.Tensor)}
+        outside |= {place(path, keys): part for keys, part in others.items()}
     if kind == "module":
         buffers = ((n, b) for n, b in thing.named_buffers() if n not in state and not b.is_meta)
         record.extras = {

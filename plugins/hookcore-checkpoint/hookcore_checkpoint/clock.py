@@ -27,7 +27,7 @@ class Clock:
         """Begin to count anew."""
         self.stop()
         if self._seconds > 0:
-            self._timer = threading.Timer(self._seconds, self._ring)
+            self._timer = threading.Timer(min(self._seconds, threading.TIMEOUT_MAX), self._ring)
             self._timer.daemon = True
             self._timer.start()
 

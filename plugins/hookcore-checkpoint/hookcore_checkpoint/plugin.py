@@ -128,6 +128,11 @@ class Checkpoint:
         self._off = run.rank != 0
         if self.keep_best:
             self._watch.monitor.check(self.name)
+        elif self.monitor != "auto" and not self.load_best:
+            run.say(
+                f"checkpoint.monitor = {self.monitor}: nothing goes by it, keep_best is 0\n"
+                "  keep one:  -o checkpoint.keep_best=1"
+            )
         elif self.load_best:
             raise UsageError(
                 "checkpoint.load_best = yes: no best checkpoint is kept",
@@ -274,6 +279,8 @@ class Checkpoint:
         """Have it written, and what is too many taken away."""
         if self._is_idle(run) or self._is_early(run, fit, snapshot):
             return
+        if self._comes_again(fit, snapshot):
+            return
         self._clock.wind()
         self._collect(run)
         kind, reason = snapshot.header.kind, snapshot.header.reason
@@ -335,7 +342,7 @@ class Checkpoint:
             self._once(run, text)
 
     def _is_expected(self, reason: str) -> bool:
-        """Whether it is one of those that come by themselves."""
+        """Whether it is one of those of which nothing is said."""
         units = ("epoch", self._schedule.epochs), ("validation", self._schedule.validations)
         return reason in (self._steps, *(each(count, unit) for unit, count in units))
 
@@ -351,6 +358,10 @@ class Checkpoint:
     @property
     def _steps(self) -> str:
         return each(self._schedule.steps, "step")
+
+    @property
+    def _seconds(self) -> str:
+        return f"every {self._schedule.seconds:g} s"
 
     def _directory(self, run: Run) -> Path:
         if self.directory is None or is_url(self.directory):
@@ -391,7 +402,8 @@ class Checkpoint:
             run.capture(reason)
 
     def _ask_ahead(self, run: Run, fit: Fit) -> None:
-        if not self._epoch_follows(fit):
+        until = 1 if self._schedule.step_due(fit.step) else 2  # batches, that the save is of
+        if not self._epoch_follows(fit, fit.batch + until):
             self._asked_at = fit.batches
             self._ask(run, self._steps)
 
@@ -413,16 +425,21 @@ class Checkpoint:
             self._schedule.ahead = False  # this loop can be read at once
         return True
 
-    def _epoch_follows(self, fit: Fit) -> bool:
-        """Whether the epoch's own checkpoint comes next, at the step that is due."""
-        done = fit.batch + (1 if self._schedule.step_due(fit.step) else 2)
-        last = fit.total_batches is not None and done == fit.total_batches
-        return last and self._schedule.epoch_due(fit.epochs_done + 1, fit.total_epochs)
+    def _comes_again(self, fit: Fit, snapshot: Snapshot) -> bool:
+        """Whether the epoch's own checkpoint comes next, with nothing trained in between."""
+        reason = snapshot.header.reason
+        of_itself = self._is_expected(reason) or reason == self._seconds
+        return of_itself and self._epoch_follows(fit, snapshot.position["batch"])
+
+    def _epoch_follows(self, fit: Fit, batches: int) -> bool:
+        """Whether an epoch that is saved has no more batches than these."""
+        due = self._schedule.epoch_due(fit.epochs_done + 1, fit.total_epochs)
+        return due and batches == fit.total_batches
 
     def _ring(self, run: Run, fit: Fit) -> None:
         """In the clock's thread."""
         if not (self._schedule.untimed and fit.validations):
-            self._ask(run, f"every {self._schedule.seconds:g} s")
+            self._ask(run, self._seconds)
 
     def _once(self, run: Run, text: str) -> None:
         if text not in self._said:

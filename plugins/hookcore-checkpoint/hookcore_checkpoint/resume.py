@@ -82,7 +82,10 @@ def _check_processes(run: Run, snapshot: Snapshot) -> None:
 def load_best(run: Run, fit: Fit, best: Kept | None, monitor: str | None) -> None:
     """Put the weights of the best checkpoint back, as early stopping does from memory."""
     if best is None:
-        run.say("no best weights are put back: the monitored value never arrived")
+        run.say(
+            "no best weights are put back: no checkpoint has a value of the monitored metric "
+            "that is a number"
+        )
         return
     from hookcore.snapshot import read
 

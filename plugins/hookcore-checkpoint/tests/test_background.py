@@ -204,6 +204,14 @@ def test_the_best_weights_are_put_back_at_the_end(desk):
     assert "keep one:  -o checkpoint.keep_best=1" in refused.err
 
 
+def test_a_value_that_is_no_number_is_no_best(desk):
+    name = desk.put("worse.py", WORSE.replace("[5.0, 3.0, 1.0, 2.0, 4.0][epoch]", "float('nan')"))
+    ended = desk.run(*best, *option(load_best="yes"), "-p", "no:earlystop", name)
+
+    assert ended.out == "-5.0\n"
+    assert "no checkpoint has a value of the monitored metric that is a number" in ended.err
+
+
 def test_the_best_weights_are_put_back_after_a_resume_of_the_end_too(desk):
     """The run was killed behind its loop: what follows the loop gets the same weights again."""
     name = desk.put("worse.py", WORSE)

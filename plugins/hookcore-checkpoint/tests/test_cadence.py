@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from hookcore import UsageError
 from hookcore_checkpoint.cadence import UNTIMED, Cadence, Schedule, plan
+from hookcore_checkpoint.clock import Clock
 
 
 @pytest.mark.parametrize(
@@ -96,3 +99,17 @@ def test_any_checkpoint_counts():
 
     assert not schedule.step_due(19)
     assert schedule.step_due(20)
+
+
+@pytest.mark.parametrize("seconds", [1e12, float("inf")])
+def test_a_clock_that_never_rings(seconds):
+    """Its thread does not die of a number that is too large for the system's clock."""
+    clock = Clock(seconds, lambda: None)
+    clock.wind()
+    (thread,) = (t for t in threading.enumerate() if isinstance(t, threading.Timer))
+    thread.join(0.05)
+
+    assert thread.is_alive()
+    clock.stop()
+    thread.join(5)
+    assert not thread.is_alive()

@@ -111,6 +111,42 @@ def test_steps_between_epochs(desk):
     ]
 
 
+def test_an_epochs_end_is_one_checkpoint_whatever_is_due_with_it(desk):
+    """Its last step, and a validation in its last batch."""
+    name = desk.put(
+        "often.py",
+        """
+        import torch
+        from torch import nn
+
+        def check(model):
+            model.eval()
+            with torch.no_grad():
+                val_loss = model(torch.ones(3, 2)).sum().item()
+            model.train()
+            return val_loss
+
+        model = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(2):
+            for step in range(4):
+                optimizer.zero_grad()
+                model(torch.ones(3, 2)).sum().backward()
+                optimizer.step()
+                if step % 2:
+                    val_loss = check(model)
+        """,
+    )
+    desk.run(*option(every_n_validations=1, every_n_steps=2, keep_last=0), name)
+
+    assert desk.checkpoints("often") == [
+        "epoch-0001-step-000002",
+        "epoch-0001-step-000004",
+        "epoch-0002-step-000006",
+        "epoch-0002-step-000008",
+    ]
+
+
 def test_each_step_but_the_first_of_an_epoch(desk):
     """A loop shows its variables at the end of a batch that it was asked before."""
     name = desk.put("helpers.py")
@@ -150,6 +186,14 @@ def test_a_monitor_that_never_arrives(desk):
     assert ended.status == 2
     assert said(ended, "(?s)checkpoint.monitor = 'val_los'.*there are: .*val_loss")
     assert desk.checkpoints("helpers") == ["epoch-0001-step-000006"]  # saved first
+
+
+def test_a_monitor_that_nothing_goes_by(desk):
+    name = desk.put("helpers.py")
+    ended = desk.run(*option(monitor="val_loss"), name, "--epochs", 1)
+
+    assert said(ended, "checkpoint.monitor = val_loss: nothing goes by it, keep_best is 0")
+    assert ended.status == 0
 
 
 # -- places that cannot be written to -------------------------------------------------------
