@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import hookcore  # noqa: E402
+from hookcore.plain import weights  # noqa: E402
 from hookcore.plain.buffers import make_room  # noqa: E402
 from hookcore.testing import isolated_run  # noqa: E402
 
@@ -121,3 +122,25 @@ def test_weights_in_memory_bring_their_buffers():
                 model.seen = torch.full((3,), 2.0)
 
     assert model.seen.tolist() == [1.0, 1.0]
+
+
+def test_weights_that_a_state_dict_calls_otherwise():
+    """As that of a wrapper does, which leaves its own name out."""
+
+    class Renamed(torch.nn.Linear):
+        def state_dict(self, *args, **options):
+            return {f"net/{k}": v for k, v in super().state_dict(*args, **options).items()}
+
+        def load_state_dict(self, state, *args, **options):
+            own = {name.removeprefix("net/"): value for name, value in state.items()}
+            return super().load_state_dict(own, *args, **options)
+
+    best, model = Renamed(2, 1), Renamed(2, 1)
+    weight = model.weight
+    weights.load([model], [best.state_dict()])
+
+    assert model.weight is weight
+    assert torch.equal(model.weight, best.weight)
+    torch.nn.init.zeros_(model.weight)
+    weights.load([model], weights.copy([best]))
+    assert torch.equal(model.weight, best.weight)
