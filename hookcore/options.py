@@ -8,6 +8,7 @@ import functools
 import inspect
 import numbers
 import operator
+import os
 import sys
 import types
 import typing
@@ -251,7 +252,7 @@ def _scalar(value: Any, kind: type, is_text: bool) -> Any:
         raise ValueError(f"{value!r} is neither true nor false")
     try:
         if kind is str:
-            return operator.add("", value)
+            return operator.add("", os.fspath(value) if isinstance(value, Path) else value)
         if issubclass(kind, Path) and value != "":
             return Path(value).expanduser()
         return _number(value, kind, is_text)

@@ -343,6 +343,7 @@ def test_an_instrumented_function(desk):
         "called.py",
         """
         import sys, torch, hookcore
+        from pathlib import Path
         from torch import nn
 
         def train(epochs=3):
@@ -363,7 +364,8 @@ def test_an_instrumented_function(desk):
 
         bare = train()
         resume = "must" if sys.argv[1:] == ["go on"] else None
-        again = hookcore.instrument(train, only=["checkpoint"], resume=resume)()
+        options = {"checkpoint": {"directory": Path("checkpoints") / "train"}}
+        again = hookcore.instrument(train, only=["checkpoint"], resume=resume, options=options)()
         print("RESULT", "true" if again == bare else "false")
         """,
     )
