@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import textwrap
@@ -90,13 +91,13 @@ NOISE = 1
 TABLES = "\n".join(f"NAMES_{i} = ['one', 'other']\nRATES_{i} = {{'x': 0.1}}" for i in range(10))
 
 
-@pytest.fixture
-def head(tmp_path):
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
     """Calls of an epoch with its head, once the first epochs are over."""
-    made = []
+    folder, made = tmp_path_factory.mktemp("heads"), []
 
     def load(name, text):
-        path = tmp_path / f"{name}.py"
+        path = folder / f"{name}.py"
         path.write_text(textwrap.dedent(text))
         module = type(sys)(name)
         vars(module).update({"__file__": str(path), GATE: gate})
@@ -105,6 +106,7 @@ def head(tmp_path):
         exec(rewrite(path.read_text(), str(path), name), vars(module))
         return module
 
+    @functools.cache
     def calls(modules, text, loop=LOOP):
         seen, marks = 0, []
 
@@ -118,7 +120,7 @@ def head(tmp_path):
         for _ in range(modules):
             load(f"part_{len(made)}", text)
         train = load(f"loop_{len(made)}", loop).train
-        options = {"checkpoint": {"directory": str(tmp_path / str(len(made)))}}
+        options = {"checkpoint": {"directory": str(folder / str(len(made)))}}
         run = hookcore.run(only=["checkpoint"], options=options, quiet=True)
         sys.setprofile(count)
         try:

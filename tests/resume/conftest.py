@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import linecache
 import math
 import random
@@ -181,15 +180,6 @@ def numbers(value):
     if isinstance(value, dict):
         return numbers(list(value.values()))
     return [value] if isinstance(value, float) else []
-
-
-@pytest.fixture(scope="module")
-def fewer_objects():
-    """A fit looks through all objects there are; leave it those that the tests make."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -94,4 +94,4 @@ def train():
 def test_what_moves_late(check, what):
     """Its value is that of the head where the run goes on, however long it stood before."""
     made, moved, read = LATE[what]
-    check(SOURCE.format(made=made, moved=moved, read=read))
+    check(SOURCE.format(made=made, moved=moved, read=read), every=3)  # before, after; both kinds
