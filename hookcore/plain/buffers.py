@@ -67,6 +67,12 @@ def memory(tensor: torch.Tensor) -> int | None:
     return tensor.untyped_storage().data_ptr() if strided else None
 
 
+def is_shared(tensor: torch.Tensor) -> bool:
+    """Whether other processes may write to a tensor's memory, of which torch counts nothing."""
+    plain = tensor.device.type == "cpu" and tensor.layout == torch.strided
+    return plain and bool(tensor.is_shared())  # type: ignore[no-untyped-call] # torch's
+
+
 def _buffers(
     module: torch.nn.Module,
 ) -> Iterator[tuple[str, torch.nn.Module, str, torch.Tensor | None]]:

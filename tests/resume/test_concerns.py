@@ -344,6 +344,7 @@ ELSEWHERE = {
     "mend its state_dict": "tests/resume/test_concerns.py",
     "hand it to the function that holds the loop": "tests/resume/test_loaders.py",
     "keep no more there than a few numbers or texts": "tests/resume/test_copies.py",
+    "change it between two epochs": "tests/resume/test_copies.py",
     "begin the DataLoader's first pass inside the run": "tests/resume/test_loaders.py",
     "have its state_dict give plain values and tensors": "tests/resume/test_stateful.py",
 }

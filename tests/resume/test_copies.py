@@ -179,6 +179,94 @@ def test_the_globals_of_a_script_that_a_worker_has_run_again(tmp_path, monkeypat
     assert data[0] == 7
 
 
+KEPT = """
+import functools, itertools, multiprocessing, numpy
+
+class Slotted:
+    __slots__ = ("count",)
+    def __init__(self):
+        self.count = 0
+    def __getattr__(self, name):
+        return {{}}[name]
+
+class Config:
+    count, VALUE, ROW, NUMBERS = 0, multiprocessing.Value("i", 0), multiprocessing.Array("i", 4), \\
+        torch.zeros(5000).share_memory_()
+
+COUNT = 0
+
+def counted(seen=[0]):
+    seen[0] += 1
+    return seen[0]
+
+class Counting(Dataset):
+    count = 0
+    def __init__(self):
+        self.slotted, self.places, self.turns = Slotted(), itertools.count(), {turns}
+        self.value, self.row, self.numbers = Config.VALUE, Config.ROW, Config.NUMBERS
+        self.chance = None
+    def __len__(self):
+        return 18
+    def __getitem__(self, i):
+        {body}
+    @functools.lru_cache
+    def drawn(self):
+        return torch.rand(3)
+
+def train():
+    model, optimizer = make()
+    data = Counting()
+    loader = DataLoader(data, 4, shuffle=True, {workers})
+    losses = []
+    for epoch in range(3):
+        for x in loader:
+            losses.append(update(model, optimizer, x))
+        losses.append(data.value.value / 9 + sum(data.row) / 7 + data.numbers.sum().item())
+    return losses, total(model)
+"""
+COUNTED = """
+        Counting.count += 1; type(self).count += counted(); Config.count += next(self.places)
+        self.slotted.count += 1; globals()["COUNT"] += 1
+        setattr(__import__("sys").modules[__name__], "OTHER", COUNT)
+        return torch.full((3,), i / 18) + Counting.count / 9 + Config.count / 99 + \\
+            self.slotted.count / 7 + COUNT / 5
+"""
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_what_is_kept_on_classes_and_in_defaults_and_by_a_text_is_put_back(check, workers):
+    check(KEPT.format(body=COUNTED.strip(), workers=workers, turns=None), every=6)
+
+
+SHARED = "that the workers of Counting share with the training changes while they read ahead"
+OWN = "each worker changes its own copy of the dataset's "
+TOLD = {
+    "a value": ("with self.value.get_lock(): self.value.value += 1", SHARED),
+    "an array": ("with self.row.get_lock(): self.row[i % 4] += 1", SHARED),
+    "a tensor": ("self.numbers[i] += 1", SHARED),
+    "an iterator": ("next(self.turns)", f"{OWN}turns"),
+    "what was drawn": ("self.drawn()", f"{OWN}__class__.drawn"),
+    "a generator of its own": (
+        "self.chance = self.chance or numpy.random.default_rng(i); self.chance.random()",
+        f"{OWN}chance",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_what_workers_share_or_keep_for_themselves_is_told(bench, check, keeper, what):
+    """At the end of an epoch it is as it is in bare Python."""
+    body, told = TOLD[what]
+    turns = "itertools.cycle('ab')" if "turns" in body else None
+    body += "; return torch.full((3,), i / 18)"
+    source = KEPT.format(body=body, workers=WORKERS[0], turns=turns)
+    source = source.replace("+= 1; return", "+= 1\n        return")
+    bench.load(source)
+    notes = [s.notes for s in bench.call(keeper({2})).keeper.saved.values()]
+    assert notes and all(told in note[0] for note in notes)
+    check(source, at="epochs", every=2)
+
+
 CACHE = "self.cache.setdefault(i, torch.rand(3)); return self.cache[i]"
 
 
@@ -279,3 +367,37 @@ SEEN, OTHER = [], []
     assert {"TABLE", "further"} <= names["reading_data"].keys()
     assert {"SEEN", "COUNT"} <= names["reading_tools"].keys()
     assert not {"UNUSED", "OTHER", "other"} & {name for found in names.values() for name in found}
+
+
+def test_results_that_a_function_keeps_and_may_have_drawn_are_told(bench, keeper):
+    bench.load("""
+        import functools
+
+        @functools.lru_cache
+        def drawn(n):
+            return noise(n)
+
+        def noise(n):
+            return random.random() * n
+
+        class Scale:
+            @functools.lru_cache
+            def half(self, n):
+                return n / 2
+
+            @functools.cache
+            def drawn(self, n):
+                return torch.rand(1).item()
+
+        def train():
+            model, optimizer = make()
+            scale, losses = Scale(), []
+            for epoch in range(3):
+                for x in torch.rand(12, 3).split(4):
+                    losses.append(update(model, optimizer, x * scale.half(2)))
+                losses.append(drawn(epoch) + scale.drawn(epoch))
+            return losses
+    """)
+    for snapshot in bench.call(keeper("epochs")).keeper.saved.values():
+        told = [note for note in snapshot.notes if "keeps results, which may be random" in note]
+        assert [note.split()[0].rpartition(":")[2] for note in told] == ["drawn", "Scale.drawn"]

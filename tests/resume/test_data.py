@@ -115,3 +115,38 @@ def test_a_large_part_that_is_only_read_is_not_saved(check):
 )
 def test_a_large_part_that_is_changed_is(check, change):
     check(LARGE.format(read="self.order[i] / 9000", change=change), every=2)
+
+
+def test_a_large_part_that_another_packages_class_changes_is_saved(check, tmp_path, monkeypatch):
+    (tmp_path / "installed_data.py").write_text("""
+import random
+from torch.utils.data import Dataset
+class Shuffled(Dataset):
+    def __init__(self):
+        self.order = list(range(9000))
+    def __len__(self):
+        return 12
+    def again(self):
+        random.shuffle(self.order)
+""")
+    monkeypatch.syspath_prepend(tmp_path)
+    check(
+        """
+        from installed_data import Shuffled
+
+        class Mine(Shuffled):
+            def __getitem__(self, i):
+                return torch.full((3,), self.order[i] / 9000)
+
+        def train():
+            model, optimizer = make()
+            loader = DataLoader(Mine(), 4)
+            losses = []
+            for epoch in range(3):
+                loader.dataset.again()
+                for x in loader:
+                    losses.append(update(model, optimizer, x))
+            return losses, total(model)
+        """,
+        at="epochs",
+    )

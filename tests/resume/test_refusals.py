@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
 
 import pytest
 
@@ -160,6 +162,37 @@ def test_batches_that_the_user_makes_larger_are_one_though_the_loop_makes_them_t
         bench.call(keeper(start=second))
     assert caught.value.why == "batches of the loop at loops.py:44 were of 4, now of 9"
     assert steps == []
+
+
+INLINE = GROWING.replace('BASE = int(os.environ["SIZE"])', "{top}")
+ASKED = {
+    "in the environment": ("", 'int(os.environ["SIZE"])'),
+    "in a file": ("import json, pathlib", 'json.loads(FILE.read_text())["size"]'),
+}
+
+
+@pytest.mark.parametrize("where", ASKED)
+def test_a_size_that_is_asked_for_in_the_loop_itself_is_the_users(
+    bench, keeper, given, where, monkeypatch
+):
+    """Whatever names it: a variable of the environment, or a file beside the script."""
+    monkeypatch.chdir(bench.folder)
+    top, size = ASKED[where]
+    top += f"\nFILE = pathlib.Path('{bench.folder}', 'config.json')" if top else ""
+    bench.load(INLINE.format(top=top, size=size))
+
+    def ask(size):
+        given(size=size)
+        config = bench.folder / "config.json"
+        config.write_text(f'{{"size": {size}}}')
+        os.utime(config, (0, 0))
+
+    ask(4)
+    first = next(iter(bench.call(keeper("epochs")).keeper.saved.values()))
+    ask(6)
+    with pytest.raises(hookcore.UsageError) as caught:
+        bench.call(keeper(start=first))
+    assert re.search(r"were of 4, now of 6", caught.value.why)
 
 
 def test_what_an_earlier_version_wrote_of_loops_is_enough(bench, keeper, given):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
@@ -22,6 +27,10 @@ if TYPE_CHECKING:
 ITERATORS = ("range_iterator", "list_iterator", "tuple_iterator", "longrange_iterator")
 
 Sizes = list[int | None]
+
+_BEGAN = time.time()
+_SETTINGS = (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg")
+_TEXT = re.compile(r"""["']([^"'\n]{1,80})["']""")
 
 
 def sizes_of(loop: Loop) -> Sizes:
@@ -65,12 +74,15 @@ def origin(loop: Loop, reach: Reach, constants: Constants, folder: str) -> dict[
         constants: Tells what it cannot have changed.
         folder: What paths are relative to.
     """
-    numbers = dict(reach.numbers)
+    files = tuple(table.beside(loop.site.path))
+    mentioned = _mentioned_in(files)
+    numbers = {f"${n}": int(v) for n, v in os.environ.items() if n in mentioned and v.isdecimal()}
+    numbers |= reach.numbers
     for path, slot in reach.slots.items():
         if constants.holds(path, slot.value):
             numbers.update(numbers_in(path, slot.value))
-    files = tuple(table.beside(loop.site.path))
-    return {"files": dict(_digests_of(files, folder)), "numbers": numbers}
+    settings = _settings(mentioned | set(loop.host.run.argv), folder)
+    return {"files": {**_digests_of(files, folder), **settings}, "numbers": numbers}
 
 
 def telling(numbers: Mapping[str, int], sizes: Iterable[int | None] | None) -> dict[str, int]:
@@ -86,6 +98,23 @@ def telling(numbers: Mapping[str, int], sizes: Iterable[int | None] | None) -> d
         for path, number in numbers.items()
         if number > 1 and (number % size == 0 or size % number == 0)
     }
+
+
+@lru_cache(maxsize=8)
+def _mentioned_in(files: tuple[table.File, ...]) -> frozenset[str]:
+    """Short texts in the project's sources: names of variables and of files may be among them."""
+    return frozenset(text for file in files for text in _TEXT.findall(file.source))
+
+
+def _settings(texts: Iterable[str], folder: str) -> dict[str, str]:
+    """Digests of files of settings: those that a text names, unless this run has written them."""
+    found = {}
+    for text in texts:
+        path = Path(folder, text)
+        with contextlib.suppress(OSError):
+            if path.suffix in _SETTINGS and path.stat().st_mtime < _BEGAN:
+                found[text] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def is_own_change(then: Mapping[str, Any], now: Mapping[str, Any], sizes: Any, loop: Loop) -> bool:

@@ -81,6 +81,13 @@ def concern_of_pass(feed: Feed) -> Concern | None:
     if (unheard := _concern_of_unheard(loader, feed.iterator())) is not None:
         return unheard
     name = type(loader.dataset).__name__
+    shared = None if feed.shared is None else feed.shared.changed()
+    if shared is not None:
+        return Concern(
+            f"a {type(shared).__name__} that the workers of {name} share with the training changes "
+            "while they read ahead",
+            "change it between two epochs, save at the ends of epochs, or leave num_workers at 0",
+        )
     try:
         state = feed.own_state()
     except Exception as error:  # noqa: BLE001 - whatever a user's ``state_dict`` raises

@@ -19,6 +19,7 @@ import attrs
 import torch
 
 from hookcore.plain import table
+from hookcore.plain.buffers import is_shared
 from hookcore.plain.resume.carried import carried, read_after
 from hookcore.plain.resume.flat import is_flat
 from hookcore.plain.rewriting.parsing import parse
@@ -29,6 +30,8 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _DYNAMIC = ("setattr", "delattr", "vars", "globals")
 _PAST_TORCH = ("data", "numpy", "storage", "untyped_storage", "__array__")
 _SHARES = ("from_numpy", "as_tensor", "asarray", "from_dlpack", "frombuffer")
+MANY = 4096
+"""Items from which on a value is taken for data, unless the project's code handles it."""
 _PARTS = re.compile(r"[.\[(]")
 _CLASS = re.compile(r"^_(?!_)\w+?(?=__)")
 
@@ -61,7 +64,10 @@ class Constants:
             if value.is_inference():
                 return False  # torch does not count what happens to it
             unchanged = value._version == 0  # noqa: SLF001 - torch names no other way to ask
-            exposed = _PARTS.split(path.rpartition(":")[2])[-1] in self._changes.exposed
+            name = _PARTS.split(path.rpartition(":")[2])[-1]
+            exposed = name in self._changes.exposed
+            if is_shared(value):
+                exposed = exposed or value.numel() <= MANY or name in self._changes.handled
             return unchanged and not exposed and not self.rebound(path)
         return self.only_reads(path) and (is_flat(value) or _flat(value))
 

@@ -17,9 +17,11 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from hookcore.plain.buffers import is_shared
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.reading import FEW, home_in
-from hookcore.plain.resume.slots import filled, space_of
+from hookcore.plain.resume.slots import KEEPS_RESULTS, attributes, filled, space_of
+from hookcore.plain.resume.turning import place_of
 
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _SENT = {
@@ -28,7 +30,11 @@ _SENT = {
 }  # fmt: skip
 _ORDERED = _SENT - {set, frozenset}
 _ATOMS = {type(None), bool, int, float, complex, str, bytes}
-_NO_DATA = (types.ModuleType, type, torch.optim.Optimizer, torch.utils.data.DataLoader)
+_NO_DATA = (types.ModuleType, torch.optim.Optimizer, torch.utils.data.DataLoader)
+_TAKEN = (
+    types.GeneratorType, enumerate, filter, map, reversed, zip, itertools.chain, itertools.cycle,
+    itertools.islice, itertools.repeat,
+)  # fmt: skip
 _DEPTH = 6
 
 
@@ -42,6 +48,8 @@ class Contents:
     Attributes:
         plain: Small plain values and random generators, by path.
         large: Containers, tensors and arrays that are neither, by path.
+        caches: Functions that keep their results, by path.
+        taken: Iterators whose place cannot be told, by path.
         owners: What holds them, by path.
     """
 
@@ -49,6 +57,8 @@ class Contents:
         self._modules, self._known = modules, known
         self.plain: dict[str, Any] = {}
         self.large: dict[str, Any] = {}
+        self.caches: dict[str, Any] = {}
+        self.taken: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}
         self._seen: set[int] = set()
 
@@ -66,12 +76,18 @@ class Contents:
     def _visit(self, path: str, value: Any, depth: int) -> None:
         if path in self._known and _is_untouched(value, self._known[path]):
             return
-        if _is_plain(value) or _is_small(value) or rng.is_generator(value):
+        if _is_plain(value) or _is_small(value) or has_place(value):
             self.plain[path] = value
             return
-        if not depth or id(value) in self._seen or isinstance(value, _NO_DATA):
+        foreign = isinstance(value, type) and home_in(self._modules, value.__module__) is None
+        if not depth or id(value) in self._seen or isinstance(value, _NO_DATA) or foreign:
             return
+        if isinstance(value, torch.Tensor) and is_shared(value):
+            return  # it is no copy
         self._seen.add(id(value))
+        if isinstance(value, (*_TAKEN, KEEPS_RESULTS)):
+            (self.taken if isinstance(value, _TAKEN) else self.caches)[path] = value
+            return
         self.owners[path] = value
         if isinstance(value, (*_CONTAINERS, bytearray, torch.Tensor)) or _is_array(value):
             self.large[path] = value
@@ -84,6 +100,9 @@ class Contents:
             cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
             yield from ((n, c.cell_contents) for n, c in cells if own and filled(c))
             yield from vars(value).items() if own else ()
+            yield from _defaults(value) if own else ()
+        elif isinstance(value, type):
+            yield from _kept_on(value)
         elif isinstance(value, types.MethodType):
             yield "__self__", value.__self__
         elif isinstance(value, functools.partial):
@@ -96,8 +115,13 @@ class Contents:
             names = [k for k in value if isinstance(k, str) and k.isidentifier()]
             yield from ((name, value[name]) for name in (names if len(value) < FEW else ()))
         else:
+            for slot in attributes("", value) if own else ():
+                yield slot.path[1:], slot.value
+            if own:
+                yield "__class__", type(value)
+                return
             for name, item in tuple(space_of(value).items()):
-                if own or not (_is_plain(item) or _is_small(item)):
+                if not (_is_plain(item) or _is_small(item)):
                     yield name, item
 
     def _is_own(self, value: Any) -> bool:
@@ -105,6 +129,32 @@ class Contents:
         home = value if isinstance(value, types.FunctionType) else type(value)
         own = home_in(self._modules, home.__module__) is not None
         return own or isinstance(value, Dataset)
+
+
+def has_place(value: Any) -> bool:
+    """Whether it is a random generator, or an iterator, whose state is a plain value."""
+    return rng.is_generator(value) or place_of(value) is not None
+
+
+def _defaults(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Default values that a call can change."""
+    values = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    yield from ((f"({n})", item) for n, item in enumerate(values) if not _is_plain(item))
+
+
+def _kept_on(kind: type) -> Iterator[tuple[str, Any]]:
+    """What a class holds beside what makes its objects."""
+    if issubclass(kind, enum.Enum):
+        return
+    yield from ((f"__bases__({n})", base) for n, base in enumerate(kind.__bases__))
+    for name, item in tuple(vars(kind).items()):
+        if isinstance(item, types.FunctionType):
+            wanted = bool(item.__defaults__ or item.__kwdefaults__ or vars(item))
+        else:
+            bound = hasattr(type(item), "__get__") and not isinstance(item, KEEPS_RESULTS)
+            wanted = not (name.startswith("__") or bound)
+        if wanted:
+            yield name, item
 
 
 def _is_untouched(value: Any, known: Any) -> bool:

@@ -14,10 +14,11 @@ import torch
 from hookcore.plain import table
 from hookcore.plain.resume import rng
 from hookcore.plain.resume.constants import assigned
-from hookcore.plain.resume.contents import Contents
+from hookcore.plain.resume.contents import Contents, has_place
 from hookcore.plain.resume.loaders import is_stateful
-from hookcore.plain.resume.reading import Reading, changed
+from hookcore.plain.resume.reading import Reading, changed, draws
 from hookcore.plain.resume.stateful import has_state
+from hookcore.plain.resume.turning import place_of, turn_to
 
 
 class Sought:
@@ -56,6 +57,7 @@ class Copies:
         self._spaces: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {}
         self._values: dict[str, Any] = {}
         self._made: dict[str, Any] = {}
+        self._draws: dict[Any, bool] = {}
         inside = self._look().owners.values()
         reading = Reading((*self._roots.values(), *inside), sought.modules)
         for name, names in reading.names.items():
@@ -73,11 +75,15 @@ class Copies:
         """
         now = self._look()
         values, lost = {}, [path for path in self._sought.kept if path in now.large]
+        lost += now.taken
+        lost += [path for path, function in now.caches.items() if self._keeps_drawn(function)]
         for path, value in now.plain.items():
             if _owner_of(path) not in self._begun.owners:  # of something that the worker has made
                 known = self._made.setdefault(path, _copied(value))
                 can_change = path.rpartition(".")[2] in self._sought.assigned
                 lost += [path] if can_change or not _same(value, known) else []
+            elif has_place(value) and not has_place(self._begun.plain.get(path)):
+                lost.append(path)  # one that stands where none stood
             elif path not in self._values or not _same(value, self._values[path]):
                 values[path] = _copied(value)
         for path, value in now.large.items():
@@ -92,12 +98,22 @@ class Copies:
             current: Any = self._begun.plain.get(path)
             if rng.is_generator(current):
                 rng.put_plain_state(current, value)
+            elif has_place(current):
+                turn_to(current, value)
             elif type(current) is type(value) and isinstance(value, (list, dict, set, deque)):
                 current.clear()
                 (current.extend if isinstance(value, (list, deque)) else current.update)(value)
             else:
                 owner = _owner_of(path)
                 _bind(self._begun.owners[owner], path[len(owner) :].removeprefix("."), value)
+
+    def _keeps_drawn(self, function: Any) -> bool:
+        """Whether a function that keeps its results has kept any, and they may be random."""
+        if function.cache_info().currsize == 0:
+            return False
+        if function not in self._draws:
+            self._draws[function] = draws(function, self._sought.modules)
+        return self._draws[function]
 
     def _look(self) -> Contents:
         found = Contents(self._sought.modules, self._values)
@@ -126,11 +142,13 @@ def _owner_of(path: str) -> str:
 
 
 def _copied(value: Any) -> Any:
-    return rng.plain_state(value) if rng.is_generator(value) else copy.copy(value)
+    if rng.is_generator(value):
+        return rng.plain_state(value)
+    return place_of(value) if has_place(value) else copy.copy(value)
 
 
 def _same(value: Any, known: Any) -> bool:
-    now = rng.plain_state(value) if rng.is_generator(value) else value
+    now = _copied(value) if has_place(value) else value
     if type(now) is not type(known):
         return False
     if isinstance(now, dict) and list(now) != list(known):

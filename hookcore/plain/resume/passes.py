@@ -41,6 +41,7 @@ from hookcore.plain.resume.loaders import (
     put_states,
     states_of,
 )
+from hookcore.plain.resume.shared import Shared
 from hookcore.plain.resume.stateful import (
     Past,
     begin_from,
@@ -74,6 +75,7 @@ class Feed:
         draws_first: Whether reading the first batch has.
         passed: Batches that the iterator had passed over when it was made: what torchdata's
             ``load_state_dict`` skips when the script itself calls it.
+        shared: What its workers share with this process; None where none read.
     """
 
     number: int
@@ -86,6 +88,7 @@ class Feed:
     draws: bool = False
     draws_first: bool = False
     passed: int = 0
+    shared: Shared | None = None
 
     def record(self, ordinal: int, delivered: int | None = None) -> dict[str, Any]:
         """What a checkpoint keeps of it.
@@ -134,6 +137,7 @@ class Feeds:
     def __init__(self, host: Plain) -> None:
         self._host = host
         self._feeds: dict[int, Feed] = {}
+        self._shared: weakref.WeakKeyDictionary[Any, Shared] = weakref.WeakKeyDictionary()
         self._loaders: weakref.WeakKeyDictionary[Any, weakref.ref[Any]]
         self._loaders = weakref.WeakKeyDictionary()
         self.count = 0
@@ -255,6 +259,10 @@ class Feeds:
         wanted = self.awaited.pop(self.count, None)
         kept = next((record for known, record in self.kept if known is loader), None)
         self.kept = [entry for entry in self.kept if entry[0] is not loader]
+        if loader.num_workers:
+            if loader not in self._shared:
+                self._shared[loader] = Shared(loader)
+            self._shared[loader].begin()
         if wanted is not None:
             return self.again(loader, original, wanted)
         streams, generators = rng.take(), states_of(loader)
@@ -295,6 +303,7 @@ class Feeds:
             self.count, weakref.ref(loader), weakref.ref(iterator), streams, generators, reused,
             begun,
         )  # fmt: skip
+        feed.shared = self._shared.get(loader)
         for number, known in tuple(self._feeds.items()):
             if known.iterator() is None or known.iterator() is iterator:
                 del self._feeds[number]

@@ -17,10 +17,11 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from hookcore.plain import table
 from hookcore.plain.resume import rng
-from hookcore.plain.resume.constants import assigned, bound_in_loops, touched
+from hookcore.plain.resume.constants import MANY, assigned, bound_in_loops, touched
 from hookcore.plain.resume.flat import is_table
 from hookcore.plain.resume.homes import home_of
 from hookcore.plain.resume.paths import name_of, spelled
+from hookcore.plain.resume.reading import written_by_others
 from hookcore.plain.resume.slots import (
     BY_KEY,
     DEFINED,
@@ -45,8 +46,6 @@ GRADIENT = " (gradient)"
 
 DEPTH = 32
 """Objects within objects that are gone through; what lies deeper is told."""
-_MANY = 4096
-"""Items of a part of data from which on it is not saved, unless the project's code handles it."""
 
 GROUPS = "param_groups"
 _SILENT = (
@@ -86,6 +85,7 @@ class Reach:
         kept: Plain values of globals that stand still and may be changed all the same, by path.
         numbers: Whole numbers among them that the loop cannot have changed, by path.
         homes: Homes of functions and classes among them whose names may be bound to others.
+        caches: Functions among them that keep their results, by path.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class Reach:
         self.kept: dict[str, Any] = {}
         self.numbers: dict[str, int] = {}
         self.homes: dict[str, str] = {}
+        self.caches: dict[str, Any] = {}
         self._seen: dict[int, tuple[Any, str]] = {}
         files = tuple(files)
         self._project = dict.fromkeys([frame_module, *[file.module for file in files]])
@@ -121,6 +122,7 @@ class Reach:
         self._bound = bound_in_loops(files)
         self._inside: dict[int, str] = {}
         self._in_data = 0
+        self._written: frozenset[str] = frozenset()
         self._waiting: list[tuple[Slot, int, int]] = []
         self._all_known = False
         self._still, self._frame_known = still, False
@@ -200,7 +202,7 @@ class Reach:
         hidden = still.hidden(names)
         self.kept = {p: value for p, value in still.values.items() if p not in hidden}
         self.unknown.update({p: v for p, v in still.unknown.items() if p not in hidden})
-        self.numbers, self.homes = still.numbers, still.homes
+        self.numbers, self.homes, self.caches = still.numbers, still.homes, still.caches
 
     def _visit_modules(self, names: Mapping[str, Any]) -> None:
         for module in self._project:
@@ -258,10 +260,14 @@ class Reach:
             return
         self.owners[path] = value
         data = isinstance(value, (DataLoader, torch.utils.data.Dataset))
+        around = self._written
+        if data:
+            self._written = written_by_others(type(value))  # type: ignore[arg-type] # it is hashable
         self._in_data += data
         for part in parts:
             self._visit(part, depth - 1)
         self._in_data -= data
+        self._written = around
         if not parts and not self._in_data and not is_silent(value):
             self.unknown[path] = value
 
@@ -274,7 +280,7 @@ class Reach:
     def _is_only_read(self, slot: Slot) -> bool:
         """Whether it is a large part of data, of which nothing but items are read."""
         name = slot.path.rpartition(".")[2].partition("[")[0]
-        return _is_large(slot.value) and not self._touched(name)
+        return _is_large(slot.value) and not (name in self._written or self._touched(name))
 
     def _visit_definition(self, path: str, value: Any, depth: int) -> None:
         """A function or a class: what it can reach, and what the project keeps on it."""
@@ -400,10 +406,10 @@ def _is_none_of_training(value: Any) -> bool:
 def _is_large(value: Any) -> bool:
     """Whether it has many items; a tensor that was changed in place is not taken for data."""
     if isinstance(value, torch.Tensor):
-        return value.numel() > _MANY and value._version == 0  # noqa: SLF001 - torch names no other way to ask
+        return value.numel() > MANY and value._version == 0  # noqa: SLF001 - torch names no other way to ask
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
         return all(map(_is_large, value))
     if isinstance(value, (list, tuple, dict, set, frozenset)):
-        return len(value) > _MANY
+        return len(value) > MANY
     size = getattr(value, "size", None) if type(value).__module__ == "numpy" else 0
-    return isinstance(size, int) and size > _MANY
+    return isinstance(size, int) and size > MANY

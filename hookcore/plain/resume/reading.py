@@ -13,6 +13,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from hookcore.plain import table
 from hookcore.plain.resume.slots import filled, space_of
 from hookcore.plain.rewriting.codes import within
 
@@ -24,6 +25,8 @@ _CHANGES = frozenset({
     "add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem",
     "popleft", "put", "remove", "reverse", "rotate", "setdefault", "sort", "update",
 })  # fmt: skip
+_IN_PLACE = frozenset({"shuffle", "heapify", "heappush", "heappop", "insort", "copyto", "put"})
+"""Functions that change what they are given."""
 _BOUND = (types.MethodType, staticmethod, classmethod)
 _BY_TEXT = frozenset({"getattr", "attrgetter", "vars", "__dict__"})
 """Names by which code gets at what a module holds under a name in a string."""
@@ -31,6 +34,13 @@ _OWN = frozenset({"globals", "eval", "exec"})
 """The same, of its own module."""
 _ALL = frozenset({"modules", "import_module", "__import__"})
 """The same, of every module."""
+_DRAWS = frozenset({
+    "bernoulli", "beta", "choice", "choices", "dropout", "exponential_", "gauss", "getrandbits",
+    "integers", "multinomial", "normal", "normal_", "permutation", "permuted", "poisson", "rand",
+    "rand_like", "randint", "randn", "randn_like", "random", "random_", "randperm", "randrange",
+    "shuffle", "standard_normal", "uniform", "uniform_", "urandom", "uuid4",
+})  # fmt: skip
+"""Names by which code draws random numbers."""
 _FOREIGN = 3
 """Objects of others in a row that are gone through, on the way to the project's own."""
 
@@ -62,6 +72,10 @@ class Reading:
             if isinstance(value, types.FunctionType) or self._own(value) is not None:
                 left = _FOREIGN
             waiting += ((part, left) for part in self._behind(value))
+
+    def objects(self) -> Iterator[Any]:
+        """Everything that was gone through."""
+        return iter(self._seen.values())
 
     def _behind(self, value: Any) -> Iterator[Any]:
         if isinstance(value, types.FunctionType):
@@ -136,6 +150,17 @@ def home_in(modules: Collection[str], module: str) -> str | None:
     return name if name in modules else None
 
 
+def draws(function: Any, modules: Collection[str]) -> bool:
+    """Whether a function, or what it calls in the project, may draw random numbers.
+
+    Args:
+        function: The function, or what a decorator made of it.
+        modules: Names of the project's modules.
+    """
+    names = Reading([getattr(function, "__wrapped__", function)], modules).names
+    return any(not _DRAWS.isdisjoint(found) for found in names.values())
+
+
 def changed(dataset: Any) -> dict[str, str]:
     """Paths from a dataset to what reading it can change, each with where it is changed.
 
@@ -146,6 +171,14 @@ def changed(dataset: Any) -> dict[str, str]:
     for path, inner in datasets_in(dataset):
         for name, where in stored_by(type(inner)).items():  # type: ignore[arg-type] # hashable
             found[f"{path}{name}"] = where
+    return found
+
+
+def at(dataset: Any, path: str) -> Any:
+    """What stands at one of these paths."""
+    found = dataset
+    for name in path.split("."):
+        found = found[int(name)] if name.isdigit() else space_of(found).get(name)
     return found
 
 
@@ -186,6 +219,32 @@ def stored_by(kind: type) -> dict[str, str]:
             elif isinstance(node, ast.Attribute) and _is_name(node.value, own):
                 waiting.append(node.attr)
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def written_by_others(kind: type) -> frozenset[str]:
+    """Attributes that a class's bases outside the project change after they have been made."""
+    found: set[str] = set()
+    for base in kind.__mro__:
+        known = table.is_module_rewritten(base.__module__) or base.__module__.startswith("torch.")
+        functions = [] if known or base is object else list(vars(base).values())
+        for function in functions:
+            if inspect.isfunction(function) and function.__name__ != "__init__":
+                found |= _written_in(function)
+    return frozenset(found)
+
+
+def _written_in(function: types.FunctionType) -> set[str]:
+    tree, _ = _tree_of(function)
+    if tree is None or not tree.args.args:
+        return set()
+    own, found = tree.args.args[0].arg, set()
+    for node in ast.walk(tree):
+        found.add(_changed_by(node, own))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in _IN_PLACE:
+            parts = [part for part in node.args if isinstance(part, ast.Attribute)]
+            found |= {part.attr for part in parts if _is_name(part.value, own)}
+    return {name for name in found if name is not None}
 
 
 def _tree_of(function: Any) -> tuple[ast.FunctionDef | None, int]:

@@ -30,7 +30,9 @@ _HOOKS = (
     "_post_accumulate_grad_hooks", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks",
     "lr_lambdas",
 )  # fmt: skip
-DEFINED = (types.FunctionType, type, type(functools.lru_cache(len)))
+KEEPS_RESULTS = type(functools.lru_cache(len))
+"""What ``functools.lru_cache`` makes of a function."""
+DEFINED = (types.FunctionType, type, KEEPS_RESULTS)
 """What a ``def`` or a ``class`` makes, with and without torch's or the library's decorators."""
 
 
@@ -114,7 +116,7 @@ def kept_on(path: str, value: Any) -> Iterator[Slot]:
     inner = getattr(getattr(value, "__code__", None), "co_freevars", ())
     for name, item in tuple(vars(value).items()):
         part = getattr(item, "__func__", item)
-        if isinstance(part, types.FunctionType):
+        if isinstance(part, (types.FunctionType, KEEPS_RESULTS)):
             yield Slot(f"{path}.{name}", part, cannot)  # a method: what is kept on it
         elif not (name.startswith("__") or hasattr(type(item), "__get__")):
             place = f"{path}.__dict__.{name}" if name in inner else f"{path}.{name}"

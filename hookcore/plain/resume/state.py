@@ -21,6 +21,8 @@ from hookcore.plain.resume.made import made_by, rebuilt, unmade
 from hookcore.plain.resume.outside import place, without
 from hookcore.plain.resume.paths import name_of
 from hookcore.plain.resume.reach import GRADIENT, GROUPS, Reach
+from hookcore.plain.resume.reading import draws
+from hookcore.plain.resume.slots import KEEPS_RESULTS
 from hookcore.plain.resume.turning import place_of
 from hookcore.snapshot import Header, ObjectRecord, Snapshot
 
@@ -73,6 +75,7 @@ def capture(host: Plain, loop: Loop | None, names: dict[str, Any], reason: str) 
             stateful, notes = left_out(reach, levels.constants, anew)
         else:
             stateful, notes = left_out(reach, None)
+        notes += _kept_results(reach)
         known = host.heads.parts
         verdict = verdict or stateful or rebuilt(reach, known, site.scope, levels.anew)
     records: list[dict[str, Any]] = []
@@ -214,6 +217,18 @@ def left_out(
         else:
             notes.append(f"{path}, a {kind}, is left as the script makes it")
     return verdict, notes
+
+
+def _kept_results(reach: Reach) -> list[str]:
+    """What is to be said of functions that have kept results, and may have drawn them."""
+    kept = {p: f for p, f in reach.definitions.items() if isinstance(f, KEEPS_RESULTS)}
+    modules = frozenset(file.module for file in table.rewritten()) if kept else frozenset()
+    found = {p: f for p, f in kept.items() if f.__module__ in modules and draws(f, modules)}
+    return [
+        f"{path} keeps results, which may be random; a resume makes them anew"
+        for path, function in (found | reach.caches).items()
+        if function.cache_info().currsize
+    ]
 
 
 def held(reach: Reach, constants: Constants) -> dict[str, Any]:

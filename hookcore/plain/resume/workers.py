@@ -91,7 +91,9 @@ class Begin:
         if worker in states:
             _last["copies"].put(states[worker].get("dataset", {}).get("values", {}))
             _put_drawn(states[worker])
-        _last["states"] = {**_drawn(), **_last["copies"].changes()}
+        changes = _last["copies"].changes()
+        lost = changes.get("dataset", {}).get("lost")  # it is told along with the first batch
+        _last["states"] = None if lost else {**_drawn(), **changes}
 
 
 def _seed(base: int, worker: int) -> None:
