@@ -429,7 +429,6 @@ SEVERAL = {
                 return weights(model)
         """,
         "story": "T( 3*[E( 2*[b s s s s .] )E] )T R",
-        "resumes": "it has optimizers[",
     },
 }
 
