@@ -133,6 +133,12 @@ class Plain:
         if torch is not None and not _importing(torch):
             self.torch_came()
 
+    def file_came(self) -> None:
+        """Another file of the user's is about to run, imported by a loop perhaps."""
+        self.recognition.look_for_modes()
+        if self.taps is not None:
+            self.taps.hear_modes()
+
     def torch_came(self) -> None:
         """Torch has been imported: arm the taps."""
         if self.taps is None:

@@ -166,7 +166,7 @@ class Recognition:
         host.loggers.look()
         self._start(fit, roles, in_batch=in_batch)
         host.evaluation.began()
-        self.modes = switches.untold(roles.batch) if self.one_level else frozenset()
+        self.look_for_modes()
         if taps is not None:
             taps.batches_begin()
 
@@ -182,6 +182,12 @@ class Recognition:
         for loop in (roles.outer, *roles.between, roles.batch):
             if loop.role is not None:
                 self._known[loop.site.id] = loop.role
+
+    def look_for_modes(self) -> None:
+        """Read in the project's files by what an evaluation may begin inside a batch."""
+        roles = self.roles
+        if roles is not None and self.one_level:
+            self.modes = switches.untold(roles.batch)
 
     def resume(self, pending: Pending) -> None:
         """A checkpoint inside an epoch is back: its fit goes on, before its next batch begins."""

@@ -483,6 +483,14 @@ def test_an_evaluation_is_heard_wherever_gradients_are_switched_off(heard, evalu
     assert heard(source) == (3, [0] * 6)
 
 
+def test_an_evaluation_is_heard_in_a_module_that_a_batch_imports(heard, tmp_path):
+    """It was not there when the training was recognised."""
+    source = "@torch.inference_mode()\ndef helper(model):\n    return model(torch.zeros(1, 4))\n"
+    (tmp_path / "imported_late.py").write_text(f"import torch\n\n{source}")
+    evaluate = "from imported_late import helper as late; late(model)"
+    assert heard(evaluate) == (3, [0] * 6)
+
+
 def test_where_each_batch_switches_gradients_off_an_evaluation_in_it_is_heard(heard):
     """However seldom it comes: hooks are there for as long as gradients are off."""
     evaluate = "pass\n        with torch.no_grad():\n            step == 5 and model(X)"

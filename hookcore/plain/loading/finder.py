@@ -112,8 +112,13 @@ class Loader(SourceFileLoader):
         cache = cache_from_source(path)
         if self._cached and _is_doubtful(self._cached, cache) and not _is_of(plain, source, path):
             why = f"what is compiled in {cache} is not what the file says"
-            return left(source, path, fullname, plain, why)
-        return load(source, path, fullname, plain, self._gate)
+            code = left(source, path, fullname, plain, why)
+        else:
+            code = load(source, path, fullname, plain, self._gate)
+        host = the_gate.live()
+        if host is not None:
+            host.file_came()
+        return code
 
     def get_data(self, path: str) -> bytes:
         """A file's bytes; part of Python's import protocol."""

@@ -401,6 +401,10 @@ class Taps:
     def batches_begin(self) -> None:
         """The batch loop runs: its forwards are training, no need to look at each."""
         self.forwards.rest()
+        self.hear_modes()
+
+    def hear_modes(self) -> None:
+        """Hear those gradient modes being entered that may tell of an evaluation."""
         self._patches.modes.hear(self.host.recognition.modes)
 
     def batches_end(self) -> None:
